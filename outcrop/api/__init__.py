@@ -1,0 +1,1 @@
+"""The operations: one file a resource family, one function an operation."""

@@ -1,0 +1,1 @@
+"""The foundation models: rows of models.toml and what follows from them."""

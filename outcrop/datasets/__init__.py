@@ -1,0 +1,1 @@
+"""Datasets: lines to records, records to a report, records to a plan."""

@@ -1,0 +1,1 @@
+"""The first loop: jobs from the store to child processes and back."""

@@ -1,0 +1,1 @@
+"""Objects: s3:// in and out for children, and the embedded S3 on disk."""

@@ -1,0 +1,228 @@
+"""The nouns that cross rooms and process walls: plain frozen values without behaviour beyond their own spelling.
+
+They know nothing of databases, wires or torch. What is stored of a resource is its validated request document (a
+mapping with AWS's own member names) plus the few fields that are asked for by name; both stand here side by side.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def new_id() -> str:
+    """Return a fresh resource id: 12 of [a-z0-9], as at the end of AWS's ARNs."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(12))
+
+
+@dataclass(frozen=True, slots=True)
+class Arn:
+    """An Amazon Resource Name: arn:partition:service:region:account:resource."""
+
+    service: str
+    region: str
+    account: str
+    resource: str
+    partition: str = "aws"
+
+    def __str__(self) -> str:
+        return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Arn":
+        """Read an ARN; raises ValueError for anything else."""
+        parts = text.split(":", 5)
+        if len(parts) != 6 or parts[0] != "arn":
+            raise ValueError(f"not an ARN: {text!r}")
+        return cls(partition=parts[1], service=parts[2], region=parts[3], account=parts[4], resource=parts[5])
+
+    @property
+    def id(self) -> str:
+        """The last segment of the resource: the 12 characters of a job or model, or a role's name."""
+        return self.resource.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the account's user or a role's session."""
+
+    arn: str
+    """arn:aws:iam::<account>:user/<name> or arn:aws:sts::<account>:assumed-role/<role>/<session>."""
+    account: str
+    user_id: str
+    """AIDA… of a user; AROA…:<session> of a role's session."""
+    role: str | None = None
+    """ARN of the role, for a session."""
+    admin: bool = False
+    """The key of the data directory: may do everything that no policy denies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An access key with its secret; temporary ones carry a session token and an end."""
+
+    access_key: str
+    secret: str
+    principal: Principal
+    session_token: str | None = None
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A model customization job: what was asked, and how far it is."""
+
+    arn: str
+    id: str
+    """The 12 characters at the end of the ARN; also the name of the work directory."""
+    name: str
+    region: str
+    status: str
+    base_model_id: str
+    """The long id of the foundation model, e.g. amazon.titan-text-express-v1:0:8k."""
+    request: Mapping[str, Any]
+    """CreateModelCustomizationJob's validated parameters, AWS's names; hyperParameters with defaults filled in."""
+    created: datetime
+    modified: datetime
+    ended: datetime | None = None
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """statusDetails: validationDetails, dataProcessingDetails, trainingDetails; instants as ISO strings."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """trainingMetrics and validationMetrics once the job is Completed, and `tokens`: what was trained."""
+    failure: str | None = None
+    model_arn: str | None = None
+    handle: str | None = None
+    """What the executor gave back when it started the child; None while nothing was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A custom model whose weights lie in the data directory under models/<id>/."""
+
+    arn: str
+    id: str
+    name: str
+    region: str
+    status: str
+    base_model_id: str
+    job_arn: str | None
+    document: Mapping[str, Any]
+    """GetCustomModel's members that came with the job (hyperParameters, data configs, metrics, customizationType)."""
+    method: str
+    """lora: models/<id>/ holds a PEFT adapter; full: a whole Hugging Face model."""
+    base_weights: str
+    """The weights that really ran, as the catalogue or `outcrop models use` named them."""
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Provisioned throughput: model units promised for one model."""
+
+    arn: str
+    id: str
+    name: str
+    region: str
+    status: str
+    units: int
+    desired_units: int
+    model_arn: str
+    """What serves now: a custom model's ARN or a foundation model's."""
+    desired_model_arn: str
+    base_model_id: str
+    created: datetime
+    modified: datetime
+    commitment: str | None = None
+    commitment_ends: datetime | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Quotas of one dataset for one model and batch size; None where AWS names none."""
+
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_total_tokens: int | None = None
+    characters_per_token: int = 6
+    """AWS counts a token as six characters for Titan, Cohere and Llama quotas (facts 3.1)."""
+    min_records: int | None = None
+    max_records: int | None = None
+    max_training_bytes: int | None = None
+    max_validation_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """All that a training child is told: it finds this as spec.json in its directory and knows nothing else.
+
+    Its endpoint and its role's credentials come in the environment as for any AWS client: AWS_ENDPOINT_URL_S3,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_DEFAULT_REGION.
+    """
+
+    job_arn: str
+    job_id: str
+    base_model_id: str
+    base: str
+    """Folder of the base weights, Hugging Face layout."""
+    base_name: str
+    """The name of those weights for people: bundled:text, a folder, …"""
+    training: str
+    """s3:// URI of the training file."""
+    output: str
+    """s3:// URI under which model-customization-job-<id>/ is written."""
+    validation: tuple[str, ...] = ()
+    format: str = "prompt-completion"
+    limits: Limits = Limits()
+    method: str = "lora"
+    """lora or full."""
+    epochs: int = 1
+    batch_size: int = 1
+    """Examples per optimizer step."""
+    learning_rate: float = 1e-3
+    """The rate that really runs, after the catalogue's scale and ceiling."""
+    warmup_steps: int = 5
+    schedule: str = "linear"
+    """linear, cosine or constant decay after warm-up."""
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down."""
+    seed: int = 0
+    max_sequence_length: int | None = None
+    """Longest example in the model's own tokens; None: the model's context. Longer ones are refused, never cut."""
+    export: bool = False
+    """Also deliver the weights under the output URI."""
+    checkpoint_seconds: float = 60.0
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    """As echoed to the caller, for lineage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question to an engine, whatever dialect it came in."""
+
+    text: str
+    max_tokens: int
+    temperature: float = 1.0
+    """0: greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: no limit."""
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of an answer; the last one has `finish` and the counts."""
+
+    text: str
+    finish: str | None = None
+    """None while more comes; then stop (end of text), stop_sequence or length."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0

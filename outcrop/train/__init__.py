@@ -1,0 +1,1 @@
+"""The training child: a directory in, weights and metrics out."""

@@ -1,0 +1,1 @@
+"""Protocols of AWS: bytes to named parameters and back."""
