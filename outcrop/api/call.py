@@ -14,7 +14,7 @@ from outcrop.identity import Identity
 from outcrop.objects.disk import Disk
 from outcrop.records import Arn, Principal
 from outcrop.serve.fleet import Fleet
-from outcrop.store import Store
+from outcrop.store.store import Store
 from outcrop.wire.gateway import Signed
 
 
