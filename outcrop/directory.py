@@ -1,0 +1,163 @@
+"""The data directory: where everything lies, who holds it, and the two small files that other commands read.
+
+Knows paths, a lock and the forms of `credentials` and `server.json`; nothing of what the rooms keep inside.
+"""
+
+import configparser
+import fcntl
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from outcrop.errors import OutcropError
+
+PROFILE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client of this server needs to know, as first start made it."""
+
+    access_key: str
+    secret: str
+    bearer: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The server that holds a data directory now."""
+
+    pid: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """Paths under one data directory."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """SQLite's file."""
+        return self.root / "outcrop.db"
+
+    @property
+    def credentials(self) -> Path:
+        """INI file with the admin key, mode 0600; an AWS shared-credentials file as it stands."""
+        return self.root / "credentials"
+
+    @property
+    def buckets(self) -> Path:
+        """Blobs of the embedded S3."""
+        return self.root / "buckets"
+
+    @property
+    def spool(self) -> Path:
+        """Request bodies on their way; on the buckets' file system so that a rename keeps them."""
+        return self.root / "spool"
+
+    @property
+    def models(self) -> Path:
+        """Custom models' weights, a folder an id."""
+        return self.root / "models"
+
+    @property
+    def work(self) -> Path:
+        """Jobs' directories, a folder an id."""
+        return self.root / "work"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the server and its engines."""
+        return self.root / "logs"
+
+    @property
+    def server(self) -> Path:
+        """JSON: pid and endpoint of the server that runs now."""
+        return self.root / "server.json"
+
+    def prepare(self) -> None:
+        """Make the directory and its rooms; private to the user, as it holds keys and training data."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for room in (self.buckets, self.spool, self.models, self.work, self.logs):
+                room.mkdir(exist_ok=True)
+        except OSError as fault:
+            raise OutcropError(f"cannot use {self.root} as the data directory: {fault.strerror}") from fault
+
+    def lock(self) -> IO[str]:
+        """Hold the directory until the returned file is closed or the process ends.
+
+        Raises OutcropError that names the server which holds it.
+        """
+        handle = (self.root / "lock").open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            handle.close()
+            running = self.running()
+            who = f"pid {running.pid} at {running.endpoint}" if running else "it is still starting or stopping"
+            raise OutcropError(
+                f"another outcrop server already uses {self.root} ({who}); stop it first, or give another --data"
+            ) from fault
+        return handle
+
+    def write_server(self, running: Running) -> None:
+        """Tell other commands who holds the directory."""
+        replace_file(self.server, json.dumps({"pid": running.pid, "endpoint": running.endpoint}) + "\n", mode=0o644)
+
+    def running(self) -> Running | None:
+        """The server that holds the directory now, or None."""
+        try:
+            document = json.loads(self.server.read_text())
+            with (self.root / "lock").open("r") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Running(pid=document["pid"], endpoint=document["endpoint"])
+        except (FileNotFoundError, ValueError):
+            return None
+        return None
+
+    def write_credentials(self, credentials: Credentials) -> None:
+        """Keep the admin key in a file of mode 0600."""
+        parser = configparser.ConfigParser(interpolation=None)
+        parser[PROFILE] = {
+            "aws_access_key_id": credentials.access_key,
+            "aws_secret_access_key": credentials.secret,
+            "region": credentials.region,
+            "outcrop_bearer_key": credentials.bearer,
+        }
+        text = io.StringIO()
+        parser.write(text)
+        replace_file(self.credentials, text.getvalue(), mode=0o600)
+
+    def read_credentials(self) -> Credentials:
+        """The admin key; raises OutcropError when no server was ever started here."""
+        parser = configparser.ConfigParser(interpolation=None)
+        if not parser.read(self.credentials) or PROFILE not in parser:
+            raise OutcropError(
+                f"{self.root} holds no credentials yet: start the server once with `outcrop serve --data {self.root}`"
+            )
+        section = parser[PROFILE]
+        return Credentials(
+            access_key=section["aws_access_key_id"],
+            secret=section["aws_secret_access_key"],
+            bearer=section["outcrop_bearer_key"],
+            region=section["region"],
+        )
+
+
+def replace_file(path: Path, text: str, *, mode: int) -> None:
+    """Write a whole small file or leave the old one: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)

@@ -1,0 +1,79 @@
+"""Every setting, with what it means under it. Read by cli and app only; everybody else gets plain arguments.
+
+A setting comes from, in this order: the command line, the environment (OUTCROP_ and its name), `outcrop.toml` in the
+working directory, the default here.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+SETTINGS_FILE = "outcrop.toml"
+
+
+class Settings(BaseSettings):
+    """What a server is told at its start."""
+
+    model_config = SettingsConfigDict(env_prefix="OUTCROP_", extra="forbid", frozen=True, toml_file=SETTINGS_FILE)
+
+    data: Path = Path("outcrop-data")
+    """Directory of everything the server keeps: database, credentials, buckets, models, work, logs."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Requests are signed but not encrypted: put TLS in front of any other address."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 4580
+    """Port to listen on; 0 lets the kernel choose one, and `outcrop env` knows which."""
+
+    region: str = "us-east-1"
+    """Region that `outcrop env` exports and the first role's buckets live in; every region is served."""
+
+    account: Annotated[str, Field(pattern=r"^\d{12}$")] = "123456789012"
+    """Account id in every ARN; the default is the one of the documents' examples."""
+
+    database: str | None = None
+    """SQLAlchemy URL of the database; none means SQLite in the data directory."""
+
+    s3_endpoint: str | None = None
+    """Where training children read and write s3:// URIs; none means this server's own S3."""
+
+    request_threads: Annotated[int, Field(ge=1)] = 64
+    """Operations that may run at the same time; streams do not hold a thread."""
+
+    training_jobs: Annotated[int, Field(ge=1)] = 1
+    """Jobs trained at the same time; the others wait in their order."""
+
+    training_threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of a training child; 0 means one a core."""
+
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest training time that a crash may cost."""
+
+    engine_threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of an engine process; 0 lets the engine choose by the size of its model."""
+
+    on_demand_wait_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long a call of a base model waits for its engine to load before ModelNotReadyException."""
+
+    model_units: Annotated[int, Field(ge=1)] = 10
+    """Model units that may be provisioned in all (AWS's quota L-BE77399C is 0 until one asks)."""
+
+    strict_stop_sequences: bool = False
+    """Titan takes only runs of | and `User:` as stop sequences on AWS; true refuses others here too."""
+
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
