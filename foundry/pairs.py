@@ -1,0 +1,17 @@
+"""The one noun of the foundry: a prompt and the completion that follows it. It knows nothing of tokens or models."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is asked and what is answered; the completion keeps its own leading space or newline."""
+
+    prompt: str
+    completion: str
+
+
+Maker = Callable[[Random], Pair]
+"""Draws one pair; everything that is random in it comes from the generator that it is given."""
