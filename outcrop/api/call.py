@@ -4,10 +4,11 @@
 so nothing is filled in on the way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from outcrop.catalog.catalog import Catalog
 from outcrop.identity import Identity
@@ -52,3 +53,16 @@ class Call:
     def arn(self, service: str, resource: str) -> str:
         """An ARN of this call's account and region."""
         return str(Arn(service=service, region=self.region, account=self.rooms.account, resource=resource))
+
+    def may(self, action: str, resource: str, context: Mapping[str, str | list[str]] | None = None) -> bool:
+        """Whether the caller may do the action (s3:GetObject) to the resource (an ARN)."""
+        raise NotImplementedError
+
+    def require(self, action: str, resource: str, context: Mapping[str, str | list[str]] | None = None) -> None:
+        """Raise the service's AccessDenied unless the caller may do the action to the resource."""
+        raise NotImplementedError
+
+
+def admit(rooms: Rooms, signed: Signed, params: Mapping[str, Any]) -> Call:
+    """The call of a verified request, or AccessDenied in the service's own form."""
+    raise NotImplementedError
