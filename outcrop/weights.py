@@ -1,0 +1,125 @@
+"""Base weights on disk and in memory: load, choose a dtype, save in Hugging Face layout, fingerprint.
+
+Shared by training and serving. Knows transformers' model classes; nothing of adapters (lora.py), datasets or jobs.
+Weights are safetensors only: nothing here unpickles a file or runs code that lies beside weights.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from outcrop.errors import OutcropError
+
+TOKENIZER_FILES: Final = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+"""What a Hugging Face folder may hold for its tokenizer; copied byte for byte beside weights that are saved."""
+
+BFLOAT16_FROM_WIDTH: Final = 1024
+"""On a CPU with AVX512-BF16, models at least this wide run faster in bfloat16; narrower ones lose more to casts."""
+
+
+def load_base(
+    folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa"
+) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer from a Hugging Face folder, ready to run and frozen.
+
+    `dtype` is auto, float32, bfloat16 or a torch dtype; `attention` is a name that transformers knows (or that was
+    registered with it). Returns (PreTrainedModel in eval mode, tokenizer). Raises OutcropError for a folder that holds
+    no such thing.
+    """
+    return load_model(folder, dtype, device, attention=attention), load_tokenizer(folder)
+
+
+def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa") -> Any:
+    """The model alone; see load_base."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=choose_dtype(config, dtype, device),
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise OutcropError(f"no causal language model in Hugging Face layout at {folder}: {error}") from error
+    module: nn.Module = model
+    module.to(device).train(False)
+    model.requires_grad_(False)
+    return model
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer alone; see load_base."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise OutcropError(f"no tokenizer in Hugging Face layout at {folder}: {error}") from error
+
+
+def choose_dtype(config: Any, asked: str | torch.dtype, device: str) -> torch.dtype:
+    """The dtype to compute in: what was asked for; for auto the faster of float32 and bfloat16 here."""
+    if isinstance(asked, torch.dtype):
+        return asked
+    if asked != "auto":
+        named = getattr(torch, asked, None)
+        if not isinstance(named, torch.dtype) or not named.is_floating_point:
+            raise OutcropError(f"{asked!r} is no floating point dtype; use auto, float32 or bfloat16")
+        return named
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    width = int(getattr(config.get_text_config(), "hidden_size", 0))
+    capable = torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if capable and width >= BFLOAT16_FROM_WIDTH else torch.float32
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype that the weights have on disk, as config.json names it; float32 where it names none."""
+    from transformers import AutoConfig
+
+    named = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).dtype
+    return named if isinstance(named, torch.dtype) else torch.float32
+
+
+def context_length(config: Any) -> int | None:
+    """How many tokens the architecture takes in one sequence; None where it names no limit."""
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None
+
+
+def save_model(model: Any, folder: Path, base: Path, dtype: torch.dtype) -> None:
+    """Write a whole model in Hugging Face layout, rounded once to `dtype`, with the base's own tokenizer files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().to(dtype) for name, tensor in model.state_dict().items()}
+    model.config.dtype = dtype
+    model.save_pretrained(folder, state_dict=state)
+    for name in (*TOKENIZER_FILES, "generation_config.json"):
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers the model holds; tied tensors count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def fingerprint(folder: Path, pattern: str = "*") -> str:
+    """SHA-256 over the names and contents of a folder's files that match, in name order: who these weights are."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob(pattern)):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
