@@ -74,7 +74,7 @@ class Report:
 class Tally:
     """Counts while the file streams by: eight bytes for each record and number, never the records."""
 
-    def __init__(self, sink: Callable[[Fault], None]) -> None:
+    def __init__(self, sink: Callable[[Fault], object]) -> None:
         self._sink = sink
         self.records = self.accepted = self.fault_count = 0
         self.faults: list[Fault] = []
@@ -113,7 +113,7 @@ def check_pairs(
     path: Path,
     limits: Limits,
     purpose: str,
-    sink: Callable[[Fault], None] = lambda fault: None,
+    sink: Callable[[Fault], object] = lambda _: None,
     *,
     name: str | None = None,
     pulse: Callable[[], None] = lambda: None,
@@ -124,15 +124,13 @@ def check_pairs(
     """
     tally = Tally(sink)
     digest = hashlib.sha256()
-    size = 0
     with path.open("rb") as file:
-        for number, line in enumerate(raw_lines(file), start=1):
-            digest.update(line)
-            size += len(line)
+        for number, line in enumerate(raw_lines(file, digest.update), start=1):
             tally.records = number
             if number % PULSE_LINES == 0:
                 pulse()
             _check_line(line, number, limits, tally)
+        size = file.tell()
     _check_file(size, tally, limits, purpose)
     duplicates, contradictions = tally.repeats()
     return Report(
@@ -162,20 +160,21 @@ def read_pairs(path: Path) -> Iterator[tuple[int, Pair]]:
             yield number, record
 
 
-def raw_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines with their line feeds; one longer than MAX_LINE_BYTES comes in pieces joined to none: its tail is dropped.
+def raw_lines(file: BinaryIO, seen: Callable[[bytes], object] = lambda _: None) -> Iterator[bytes]:
+    """Lines with their line feeds; of one longer than MAX_LINE_BYTES only a piece that is itself over the limit.
 
-    The dropped tail is read past, so the line numbers stay true; the piece that is given is itself over the limit and
-    so is refused by whoever reads it.
+    The rest of such a line is read past, so line numbers stay true. `seen` gets every byte of the file.
     """
     while line := file.readline(MAX_LINE_BYTES + 1):
+        seen(line)
         yield line
         while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE_BYTES + 1)
+            seen(line)
 
 
 def failure_message(report: Report, uri: str, limits: Limits) -> str:
-    """Why a job fails on this file: AWS's text for the first fault (facts 5.4), then where it is and how many there are.
+    """Why a job fails on this file: AWS's text for the first fault (facts 5.4), its place and how many there are.
 
     `uri` is the file's s3:// address; AWS's text calls it by its key.
     """

@@ -45,7 +45,7 @@ class Fault:
     """The text around the place, at most SNIPPET characters."""
     kind: str = "shape"
     """jsonl (no JSON text), shape (not the format's members), input, output, total (an AWS quota), context (longer than
-    the weights take) or file (size and number of records)."""
+    the weights take), line (too many bytes to read) or file (size and number of records)."""
     measure: int = 0
     """For input, output and total: the token count as AWS counts it."""
 
