@@ -1,0 +1,140 @@
+"""The commands. Reads settings, calls app; a fault that has a message for a person is shown as that message alone."""
+
+import asyncio
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from outcrop.directory import DataDirectory
+from outcrop.errors import OutcropError
+from outcrop.settings import Settings
+
+commands = typer.Typer(
+    name="outcrop",
+    help="Amazon Bedrock model customization on your own machines: the same API, with real training behind it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_commands = typer.Typer(
+    help="The foundation models, and the weights that stand behind them.", no_args_is_help=True
+)
+commands.add_typer(models_commands, name="models")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Data directory: keys, buckets, models, jobs. Default: ./outcrop-data", show_default=False
+    ),
+]
+Host = Annotated[
+    str | None, typer.Option("--host", help="Address to listen on. Default: 127.0.0.1", show_default=False)
+]
+Port = Annotated[int | None, typer.Option("--port", help="Port; 0 for any free one. Default: 4580", show_default=False)]
+
+
+def settings_from(**given: Any) -> Settings:
+    """Settings with the command line's values on top; raises OutcropError that names the wrong setting."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as fault:
+        lines = [f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}" for error in fault.errors()]
+        raise OutcropError(
+            "wrong settings (command line, OUTCROP_… or outcrop.toml):\n  " + "\n  ".join(lines)
+        ) from None
+
+
+@commands.command()
+def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
+    """Serve Bedrock, S3, STS and IAM on one port until interrupted."""
+    from outcrop.app import build
+    from outcrop.logs import configure
+
+    settings = settings_from(data=data, host=host, port=port)
+    configure(settings.log_level)
+    asyncio.run(_serve(lambda: build(settings)))
+
+
+async def _serve(make: Callable[[], Any]) -> None:
+    """Run a service until SIGINT or SIGTERM."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    service = make()
+    await service.start()
+    _banner(service)
+    await asked.wait()
+    Console(stderr=True).print("stopping: engines end, a training job goes on and is taken up at the next start")
+    await service.stop()
+
+
+def _banner(service: Any) -> None:
+    """Say where the service is and how to reach it."""
+    console = Console(highlight=False)
+    root = service.directory.root
+    console.print(f"[bold]outcrop[/bold] serves Bedrock, S3, STS and IAM at [bold]{service.endpoint}[/bold]")
+    console.print(
+        f"  data      {root}"
+        + ("  [green](new: keys, first role and database were made)[/green]" if service.first_start else "")
+    )
+    console.print(f"  account   {service.settings.account}, every region; the first role is BedrockCustomizationRole")
+    console.print("  weights   the bundled base stands in for every model until `outcrop models use` names others")
+    console.print(f'  use it    eval "$(outcrop env --data {shlex.quote(str(root))})"')
+    console.print("  stop it   Ctrl-C")
+
+
+@commands.command()
+def env(data: Data = None) -> None:
+    """Print the exports that point AWS's SDKs and CLI at the server: eval "$(outcrop env)"."""
+    settings = settings_from(data=data)
+    directory = DataDirectory(settings.data.absolute())
+    credentials = directory.read_credentials()
+    running = directory.running()
+    if running is None:
+        _error_console().print(f"note: no server runs on {directory.root}; the endpoint is the one it would have")
+    endpoint = running.endpoint if running else f"http://{settings.host}:{settings.port}"
+    exports = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret,
+        "AWS_DEFAULT_REGION": credentials.region,
+    }
+    for name, value in exports.items():
+        print(f"export {name}={shlex.quote(value)}")
+    # A profile or a session token of another account would win over the keys, or be sent beside them.
+    print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_BEARER_TOKEN_BEDROCK")
+
+
+@commands.command()
+def demo(data: Data = None) -> None:
+    """Run the documented flow end to end: dataset, fine-tuning, throughput, base against custom."""
+    from outcrop.demo.run import run
+
+    settings = settings_from(data=data)
+    run(DataDirectory(settings.data.absolute()), Console())
+
+
+def main() -> None:
+    """Entry point: a person's message and exit code 1 for every fault that has one."""
+    try:
+        commands()
+    except OutcropError as fault:
+        _error_console().print(f"[bold red]outcrop:[/bold red] {escape(str(fault))}")
+        sys.exit(1)
+
+
+def _error_console() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
