@@ -121,7 +121,7 @@ def write_shard(
     longest: int | None = None,
     pulse: Callable[[], None] = lambda: None,
 ) -> int:
-    """Tokenise a checked prompt/completion file into a shard folder; returns how many examples are too long.
+    """Tokenise a checked prompt/completion file into a shard folder; returns how many examples do not fit.
 
     An example is start + prompt + completion + end. Nothing is cut: one longer than `longest` (or the model's context,
     whichever is smaller) goes to `sink` as a fault, and then no shard is left behind. The folder appears whole or not
@@ -138,9 +138,10 @@ def write_shard(
         while batch := list(islice(records, BATCH)):
             pulse()
             for number, pair, ids, start in _encode(batch, encoder):
-                if limit is not None and len(ids) > limit:
+                fault = _unfit(number, pair, start, len(ids), limit)
+                if fault is not None:
                     faults += 1
-                    sink(_too_long(number, pair, start, len(ids), limit))
+                    sink(fault)
                     continue
                 tokens.write(np.asarray(ids, dtype=np.int32).tobytes())
                 scored.write(bytes(start) + b"\1" * (len(ids) - start))
@@ -162,11 +163,17 @@ def _encode(batch: list[tuple[int, Pair]], encoder: Encoder) -> Iterator[tuple[i
         yield number, pair, [*prompt, *completion, encoder.end], max(len(prompt), 1)
 
 
-def _too_long(number: int, pair: Pair, start: int, length: int, limit: int) -> Fault:
-    reason = (
-        f"{length} tokens (prompt {start} with its start token, completion {length - start} with its end token); "
-        f"the weights behind this model take {limit}"
-    )
+def _unfit(number: int, pair: Pair, start: int, length: int, limit: int | None) -> Fault | None:
+    """Why an example of this many tokens, the labels from `start` on, cannot be trained on."""
+    if limit is not None and length > limit:
+        reason = (
+            f"{length} tokens (prompt {start} with its start token, completion {length - start} with its end token); "
+            f"the weights behind this model take {limit}"
+        )
+    elif start >= length:
+        reason = "the tokenizer makes no token of this record, so nothing of it could be learnt"
+    else:
+        return None
     return Fault(number, 0, reason, pair.prompt[:SNIPPET], "context")
 
 

@@ -1,0 +1,98 @@
+"""Attention for examples laid end to end in one row: each sees itself only, through transformers' own extension point.
+
+Examples that do not know of each other cannot contaminate each other: every segment is a call of its own, so there is
+no mask to get wrong. Knows torch and transformers' AttentionInterface; nothing of datasets or losses.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from outcrop.errors import OutcropError
+
+NAME: Final = "outcrop_segments"
+
+_UNCARRIED: Final = ("softcap", "s_aux", "position_bias")
+"""What some architectures ask of their attention beyond causality and a window; refused, never ignored."""
+
+
+def register() -> None:
+    """Make this attention known to transformers under NAME; models are then loaded with attn_implementation=NAME.
+
+    No mask function is registered beside it: transformers then builds no mask, and none is needed.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    segments: Sequence[int] | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each segment.
+
+    query is (1, heads, T, d), key and value (1, kv heads, T, d); `segments` are the lengths of the examples in order,
+    with T as their sum, passed through the model's forward. Returns ((1, T, heads, d), None).
+    """
+    name = type(module).__name__
+    if segments is None or sum(segments) != query.shape[2] or query.shape[0] != 1:
+        raise OutcropError(f"{name} does not hand on its segments, so packed training on this architecture is refused")
+    if attention_mask is not None or not getattr(module, "is_causal", True):
+        raise OutcropError(f"{name} is not plainly causal, which packed training does not carry out")
+    for asked in _UNCARRIED:
+        if rest.get(asked) is not None:
+            raise OutcropError(f"{name} asks for {asked} in its attention, which packed training does not carry out")
+    grouped = key.shape[1] != query.shape[1]
+    pieces = []
+    start = 0
+    for length, count in runs(segments):
+        end = start + length * count
+        out = scaled_dot_product_attention(
+            _apart(query[0, :, start:end], length, count),
+            _apart(key[0, :, start:end], length, count),
+            _apart(value[0, :, start:end], length, count),
+            attn_mask=_window(length, sliding_window, query.device),
+            dropout_p=dropout,
+            is_causal=sliding_window is None or length <= sliding_window,
+            scale=scaling,
+            enable_gqa=grouped,
+        )
+        pieces.append(out.transpose(1, 2).reshape(length * count, out.shape[1], out.shape[3]))
+        start = end
+    return torch.cat(pieces).unsqueeze(0), None
+
+
+def runs(segments: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours of one length as (length, count): they go through one call."""
+    start = 0
+    for place in range(1, len(segments) + 1):
+        if place == len(segments) or segments[place] != segments[start]:
+            yield segments[start], place - start
+            start = place
+
+
+def _apart(tensor: Tensor, length: int, count: int) -> Tensor:
+    """(heads, count * length, d) to (count, heads, length, d), without a copy."""
+    return tensor.view(tensor.shape[0], count, length, tensor.shape[2]).transpose(0, 1)
+
+
+def _window(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
+    """The mask of a segment longer than a sliding window; None where causality alone says it all."""
+    if sliding_window is None or length <= sliding_window:
+        return None
+    place = torch.arange(length, device=device)
+    distance = place[:, None] - place[None, :]
+    return (distance >= 0) & (distance < sliding_window)

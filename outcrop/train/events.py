@@ -1,0 +1,71 @@
+"""The child's diary: events.jsonl, one JSON object a line, appended to across restarts.
+
+Knows the file and the order of a job's parts; nothing of what the events mean to whoever follows them.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+TERMINAL: Final = frozenset({"done", "failed", "stopped"})
+PARTS: Final = ("validation", "dataProcessing", "training")
+
+
+class Events:
+    """Appends events; on a restart it first reads what earlier lives of the same job wrote."""
+
+    def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """Open the file, dropping the torn last line that a killed process may have left."""
+        self._now = now
+        self.past = _read_whole_lines(path)
+        self._file = path.open("ab", buffering=0)
+        self._parts: dict[str, str] = {}
+        for event in self.past:
+            if event["kind"] == "part":
+                self._parts[event["part"]] = event["status"]
+
+    @property
+    def over(self) -> bool:
+        """True if an earlier life ended the job."""
+        return any(event["kind"] in TERMINAL for event in self.past)
+
+    def emit(self, kind: str, fields: Mapping[str, Any] | None = None, **more: Any) -> None:
+        """Append one event; terminal ones are on disk when this returns. Numbers must be finite."""
+        at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        event = {"at": at, "kind": kind, **(fields or {}), **more}
+        self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+        if kind in TERMINAL:
+            os.fsync(self._file.fileno())
+
+    def part(self, part: str, status: str) -> None:
+        """Append a part's state unless it already was said: a resumed life repeats nothing that is over."""
+        if self._parts.get(part) != status:
+            self._parts[part] = status
+            self.emit("part", part=part, status=status)
+
+    def completed(self, part: str) -> bool:
+        """True if the part is done, in this life or an earlier one."""
+        return self._parts.get(part) == "Completed"
+
+    def close_open_part(self, status: str) -> None:
+        """Say how the part that is under way ended."""
+        for part in PARTS:
+            if self._parts.get(part) == "InProgress":
+                self.part(part, status)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def _read_whole_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]

@@ -1,0 +1,278 @@
+"""The training loop, once, for every modality: schedule, step, clip, evaluate, checkpoint, resume, stop.
+
+It is told what differs by a Learner and says what happens through `emit`. Knows torch's optimizer; nothing of text,
+datasets, files of a job or who reads the events. Killed at any instant and started again it gives the same losses and
+the same weights, bit for bit, on the same machine: order is computed, the rest lies in the checkpoint.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from outcrop.errors import OutcropError
+from outcrop.train.checkpoint import Checkpoint, Checkpoints
+
+BETAS: Final = (0.9, 0.999)
+EPSILON: Final = 1e-8
+
+Emit = Callable[..., None]
+"""emit(kind, **members), as Events.emit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was computed over some examples."""
+
+    nll: float
+    """Sum of the negative log-likelihoods of all labels, natural logarithm."""
+    tokens: int
+    scored: int
+    """Labels among the tokens."""
+
+
+class Learner(Protocol):
+    """What differs from one modality to another."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained, float32, always in the same order."""
+        ...
+
+    def learn(self, step: int) -> Tally:
+        """Add the gradients of a step's loss (sum of NLL / all labels of the step) to the parameters."""
+        ...
+
+    def validators(self) -> int:
+        """How many validation sets there are."""
+        ...
+
+    def evaluate(self, validator: int) -> Iterator[Tally]:
+        """Score a validation set piece by piece, without gradients."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The numbers of a run."""
+
+    steps: int
+    steps_per_epoch: int
+    learning_rate: float
+    warmup_steps: int
+    schedule: str
+    """linear, cosine or constant decay after warm-up."""
+    weight_decay: float
+    clip: float
+    checkpoint_seconds: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; all of it lies in the checkpoint."""
+
+    step: int = 0
+    """The next step to do."""
+    tokens: int = 0
+    scored: int = 0
+    seconds: float = 0.0
+    """Spent in steps and evaluations, over all lives of the run."""
+    epoch_nll: float = 0.0
+    epoch_scored: int = 0
+    """Of the epoch under way, or of the last one at the end: trainingLoss is their quotient."""
+    validation: list[tuple[float, int]] = field(default_factory=list)
+    """NLL and labels of each validator at the latest evaluation."""
+
+    @property
+    def training_loss(self) -> float:
+        """The mean NLL of a label over the last epoch. AWS does not say whether its trainingLoss is a mean or the last
+        step's value (facts, Appendix C 4); a mean does not depend on which examples came last."""
+        return self.epoch_nll / self.epoch_scored
+
+
+class StopAsked(OutcropError):
+    """The run was asked to stop and did; carries how far it was."""
+
+    def __init__(self, step: int = 0, tokens: int = 0) -> None:
+        super().__init__("stopped on request")
+        self.step, self.tokens = step, tokens
+
+
+def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit, stop: Callable[[], bool]) -> Progress:
+    """Run all steps that are left, from the latest checkpoint if there is one.
+
+    Emits step, eval, checkpoint and log events. Raises StopAsked once `stop()` is true (checked before every step and
+    between pieces of an evaluation), OutcropError when the loss is no longer a number.
+    """
+    parameters = learner.parameters()
+    optimizer = _optimizer(parameters, course)
+    progress = Progress()
+    found = checkpoints.load()
+    if found is not None:
+        progress = _restore(found, parameters, optimizer)
+        emit("log", level="info", message=f"resumed at step {progress.step} of {course.steps}")
+    saved = time.monotonic()
+    while progress.step < course.steps:
+        if stop():
+            _save(checkpoints, progress, parameters, optimizer, emit)
+            raise StopAsked(progress.step, progress.tokens)
+        started = time.monotonic()
+        _step(learner, course, progress, optimizer, emit)
+        progress.step += 1
+        if progress.step % course.steps_per_epoch == 0:
+            _evaluate(learner, course, progress, emit, stop)
+        progress.seconds += time.monotonic() - started
+        if progress.step == course.steps or time.monotonic() - saved >= course.checkpoint_seconds:
+            _save(checkpoints, progress, parameters, optimizer, emit)
+            saved = time.monotonic()
+    return progress
+
+
+def rate(course: Course, step: int) -> float:
+    """The learning rate of a step (from 0): a straight line up over the warm-up, then the schedule down to the end."""
+    if step < course.warmup_steps:
+        return course.learning_rate * (step + 1) / course.warmup_steps
+    left = (course.steps - step) / max(1, course.steps - course.warmup_steps)
+    match course.schedule:
+        case "linear":
+            return course.learning_rate * left
+        case "cosine":
+            return course.learning_rate * 0.5 * (1 - math.cos(math.pi * left))
+        case "constant":
+            return course.learning_rate
+        case other:
+            raise OutcropError(f"unknown learning rate schedule {other!r}; use linear, cosine or constant")
+
+
+def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch.optim.Optimizer, emit: Emit) -> None:
+    """One optimizer step and its event."""
+    step = progress.step
+    epoch, place = divmod(step, course.steps_per_epoch)
+    if place == 0:
+        progress.epoch_nll, progress.epoch_scored = 0.0, 0
+    started = time.monotonic()
+    learning_rate = rate(course, step)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    tally = learner.learn(step)
+    norm = float(nn.utils.clip_grad_norm_(learner.parameters(), course.clip))
+    loss = tally.nll / tally.scored if tally.scored else 0.0
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise OutcropError(
+            f"the loss is no longer a number at step {step} (loss {loss}, gradient norm {norm}, learning rate "
+            f"{learning_rate:.3g}): the run diverged; use a smaller learningRate"
+        )
+    optimizer.step()
+    seconds = time.monotonic() - started
+    progress.tokens += tally.tokens
+    progress.scored += tally.scored
+    progress.epoch_nll += tally.nll
+    progress.epoch_scored += tally.scored
+    emit(
+        "step",
+        step=step,
+        epoch=epoch,
+        loss=loss,
+        perplexity=perplexity(loss),
+        tokens=tally.tokens,
+        scored_tokens=tally.scored,
+        seconds=round(seconds, 6),
+        tokens_per_second=round(tally.tokens / max(seconds, 1e-9), 1),
+        learning_rate=learning_rate,
+        gradient_norm=norm,
+    )
+
+
+def perplexity(loss: float) -> float:
+    """exp of a mean NLL per label; of more than 700, which no double holds, the largest double."""
+    return math.exp(min(loss, 700.0))
+
+
+def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, stop: Callable[[], bool]) -> None:
+    """Score every validator; one event each. The step counted last is the one just done."""
+    step = progress.step - 1
+    results = []
+    for validator in range(learner.validators()):
+        started = time.monotonic()
+        nll, scored, tokens = 0.0, 0, 0
+        for tally in learner.evaluate(validator):
+            nll, scored, tokens = nll + tally.nll, scored + tally.scored, tokens + tally.tokens
+            if stop():
+                raise StopAsked(progress.step, progress.tokens)
+        loss = nll / scored
+        if not math.isfinite(loss):
+            raise OutcropError(
+                f"the loss on validation set {validator} is no number after step {step}: the run diverged"
+            )
+        emit(
+            "eval",
+            step=step,
+            epoch=step // course.steps_per_epoch,
+            validator=validator,
+            loss=loss,
+            perplexity=perplexity(loss),
+            tokens=tokens,
+            seconds=round(time.monotonic() - started, 6),
+        )
+        results.append((nll, scored))
+    progress.validation = results
+
+
+def _optimizer(parameters: list[nn.Parameter], course: Course) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, as is usual: norms and biases have no business near zero."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": course.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=0.0, betas=BETAS, eps=EPSILON, fused=True
+    )
+
+
+def _save(
+    checkpoints: Checkpoints,
+    progress: Progress,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    emit: Emit,
+) -> None:
+    """Keep this moment. A full disk does not end a run: it goes on, and the next checkpoint may find room again."""
+    tensors = {f"parameter.{index}": parameter.detach() for index, parameter in enumerate(parameters)}
+    for index, entry in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in entry.items()}
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    try:
+        checkpoints.save(progress.step, tensors, asdict(progress))
+    except OSError as error:
+        emit("log", level="warning", message=f"no checkpoint at step {progress.step}: {error}")
+        return
+    emit("checkpoint", step=progress.step)
+
+
+def _restore(found: Checkpoint, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters):
+            parameter.copy_(found.tensors[f"parameter.{index}"])
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in found.tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            place, _, member = rest.partition(".")
+            states.setdefault(int(place), {})[member] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    # Last of all, so that nothing above draws from it.
+    torch.set_rng_state(found.tensors["rng.cpu"])
+    if "rng.cuda" in found.tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(found.tensors["rng.cuda"])
+    return _progress(found.state)
+
+
+def _progress(state: Mapping[str, Any]) -> Progress:
+    validation = [(float(nll), int(scored)) for nll, scored in state["validation"]]
+    return Progress(**{**state, "validation": validation})

@@ -1,0 +1,181 @@
+"""Text tuning: what of the loop is particular to decoders. Loads the base, packs a step's examples, scores, saves.
+
+Examples of a step lie end to end in one row; the head and the loss see the rows before labels only. Knows models,
+adapters and plans; nothing of job directories, events or S3.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from outcrop import weights
+from outcrop.datasets.plan import Plan, Shard
+from outcrop.errors import OutcropError
+from outcrop.lora import Adapters, LoraAdapter
+from outcrop.train import attention
+from outcrop.train.loop import Tally
+
+TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
+"""Tokens that go through the model at once; a longer example goes alone. Bounds memory, changes no loss."""
+
+ADAPTER: Final = "trained"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """Examples end to end, ready for the model."""
+
+    ids: Tensor
+    """(1, T)."""
+    positions: Tensor
+    """(1, T): from 0 in each example."""
+    segments: tuple[int, ...]
+    rows: Tensor
+    """Places whose next token is a label."""
+    targets: Tensor
+    """Those labels."""
+
+
+class TextLearner:
+    """A decoder that learns completions; a Learner of the loop."""
+
+    def __init__(self, model: Any, plan: Plan, adapter: LoraAdapter | None, *, token_budget: int | None = None) -> None:
+        """`model` was loaded with attention.NAME and carries the adapter already; None: all its weights are trained."""
+        if getattr(model.config.get_text_config(), "attention_chunk_size", None):
+            raise OutcropError("chunked attention, as this architecture has it, is not carried out by packed training")
+        self.model, self.adapter = model, adapter
+        self._plan = plan
+        self._device = next(model.parameters()).device
+        self._budget = token_budget or TOKEN_BUDGET[self._device.type]
+        self._parameters = adapter.parameters() if adapter is not None else list(model.parameters())
+
+    def parameters(self) -> list[nn.Parameter]:
+        """See Learner."""
+        return self._parameters
+
+    def learn(self, step: int) -> Tally:
+        """See Learner; examples of one length go together, which changes the layout and not the loss."""
+        shard = self._plan.train
+        batches = list(self._batches(shard, self._plan.examples(step)))
+        scored = sum(len(batch.rows) for batch in batches)
+        losses = []
+        for batch in batches:
+            nll = self._nll(batch).sum()
+            if scored:
+                torch.autograd.backward(nll / scored)
+            losses.append(nll.detach())
+        return Tally(_total(losses), sum(batch.ids.shape[1] for batch in batches), scored)
+
+    def validators(self) -> int:
+        """See Learner."""
+        return len(self._plan.validation)
+
+    def evaluate(self, validator: int) -> Iterator[Tally]:
+        """See Learner."""
+        shard = self._plan.validation[validator]
+        for start in range(0, len(shard), 64):
+            examples = np.arange(start, min(start + 64, len(shard)))
+            for batch in self._batches(shard, examples):
+                with torch.no_grad():
+                    nll = self._nll(batch).sum()
+                yield Tally(_total([nll]), batch.ids.shape[1], len(batch.rows))
+
+    def save(self, folder: Path, base: Path, base_name: str) -> None:
+        """Write the result: PEFT's layout for an adapter, Hugging Face's (in the base's dtype) for a whole model."""
+        if self.adapter is not None:
+            self.adapter.write(folder, base_name)
+        else:
+            weights.save_model(self.model, folder, base, weights.stored_dtype(base))
+
+    def _batches(self, shard: Shard, examples: NDArray[np.int64]) -> Iterator[Packed]:
+        """The examples in rows within the token budget, shortest first."""
+        lengths = shard.lengths()[examples]
+        pending: list[int] = []
+        tokens = 0
+        for place in np.argsort(lengths, kind="stable"):
+            length = int(lengths[place])
+            if pending and tokens + length > self._budget:
+                yield pack(shard, pending, self._device)
+                pending, tokens = [], 0
+            pending.append(int(examples[place]))
+            tokens += length
+        if pending:
+            yield pack(shard, pending, self._device)
+
+    def _nll(self, batch: Packed) -> Tensor:
+        """Negative log-likelihood of every label, float32."""
+        with self._precision():
+            found = self.model(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                segments=batch.segments,
+                # Only these rows go through the head; transformers takes places as well as a count.
+                logits_to_keep=batch.rows,
+                use_cache=False,
+            )
+        return cross_entropy(found.logits[0].float(), batch.targets, reduction="none")
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """On a GPU, whole models keep float32 masters and multiply in bfloat16; elsewhere weights say it all."""
+        if self.adapter is None and self._device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+
+def load_learner(
+    base: Path,
+    plan: Plan,
+    *,
+    method: str,
+    rank: int,
+    alpha: float,
+    seed: int,
+    device: str,
+    dtype: str | torch.dtype = "auto",
+) -> TextLearner:
+    """Load the base and make it trainable: lora with fresh factors, or full with float32 masters."""
+    attention.register()
+    torch.manual_seed(seed)
+    if method == "lora":
+        model = weights.load_model(base, dtype, device, attention=attention.NAME)
+        adapters = Adapters(model)
+        adapter = LoraAdapter.new(model, rank, alpha, seed)
+        adapters.attach(ADAPTER, adapter)
+        adapters.name = ADAPTER
+        return TextLearner(model, plan, adapter)
+    model = weights.load_model(base, torch.float32, device, attention=attention.NAME)
+    model.requires_grad_(True)
+    return TextLearner(model, plan, None)
+
+
+def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:
+    """Lay examples end to end: no padding, and no label across a boundary."""
+    ids, scored, segments = [], [], []
+    for index in examples:
+        tokens, marks = shard.example(index)
+        ids.append(tokens)
+        scored.append(marks)
+        segments.append(len(tokens))
+    row = np.concatenate(ids).astype(np.int64)
+    labels = np.flatnonzero(np.concatenate(scored))
+    # A label is predicted from the place before it, which is in the same example: a first token is never a label.
+    return Packed(
+        ids=torch.from_numpy(row).unsqueeze(0).to(device),
+        positions=torch.cat([torch.arange(length) for length in segments]).unsqueeze(0).to(device),
+        segments=tuple(segments),
+        rows=torch.from_numpy(labels - 1).to(device),
+        targets=torch.from_numpy(row[labels]).to(device),
+    )
+
+
+def _total(losses: list[Tensor]) -> float:
+    """Sum in float64, read from the device once."""
+    return float(torch.stack(losses).double().sum())
