@@ -35,24 +35,31 @@ def effective_weights(row: FoundationModel, choices: WeightsChoice) -> str:
 
 
 class Catalog:
-    """All rows of one models.toml.
+    """All rows of one models.toml; built by `load`."""
 
-    models: the file; bases: the folder of the bundled weights. Raises OutcropError that names row and field.
-    """
+    def __init__(self, rows: tuple[FoundationModel, ...], weights: Mapping[str, WeightsRow], bases: Path) -> None:
+        """bases: the folder of the bundled weights. Raises ValueError that names row and field."""
+        if OTHER not in weights:
+            raise ValueError(f"there is no [weights.{OTHER}]")
+        for row in rows:
+            _check(row)
+        self.rows: Final = rows
+        self.weights: Final = weights
+        self.bases: Final = bases
+        self._by_id: Final = _by_id(rows)
 
-    def __init__(self, models: Path = MODELS, bases: Path = BASES) -> None:
+    @classmethod
+    def load(cls, models: Path = MODELS, bases: Path = BASES) -> "Catalog":
+        """Read and check a models.toml; raises OutcropError that names file, row and field."""
         try:
             document = tomllib.loads(models.read_text("utf-8"))
-            self.rows: Final = tuple(_models(document.pop("models", {})))
-            self.weights: Final = dict(_weights(document.pop("weights", {})))
+            rows = tuple(_models(document.pop("models", {})))
+            weights = dict(_weights(document.pop("weights", {})))
             if document:
                 raise ValueError(f"unknown table [{next(iter(document))}]; there are models and weights")
-            self._by_id: Final = _by_id(self.rows)
-            for row in self.rows:
-                _check(row)
+            return cls(rows, weights, bases)
         except (OSError, ValueError) as fault:
             raise OutcropError(f"cannot read the catalogue {models}: {fault}") from fault
-        self.bases: Final = bases
 
     def find(self, identifier: str) -> FoundationModel | None:
         """The row of a short id, a long id, a context variant, or a foundation model's ARN (of any region)."""
@@ -140,8 +147,6 @@ def _models(tables: Mapping[str, Mapping[str, object]]) -> Iterator[FoundationMo
 def _weights(tables: Mapping[str, object]) -> Iterator[tuple[str, WeightsRow]]:
     for name, table in tables.items():
         yield name, cast(WeightsRow, decode("weights", name, table, WeightsRow))
-    if OTHER not in tables:
-        raise ValueError(f"there is no [weights.{OTHER}]")
 
 
 def _by_id(rows: tuple[FoundationModel, ...]) -> dict[str, FoundationModel]:

@@ -1,0 +1,244 @@
+"""Provisioned throughput: model units promised for one model, and how far the fleet is with them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from outcrop.lifecycle import check
+from outcrop.records import Throughput
+from outcrop.store.database import Database, Instant, metadata
+from outcrop.store.listing import Cursor, Listing, cut, page_of
+from outcrop.store.models import MODELS
+from outcrop.store.refusals import Busy, Committed, Gone, NameTaken, OverQuota, TokenMismatch
+from outcrop.store.tags import TAGS, tag_rows
+
+LONGEST_FAILURE: Final = 2048
+
+THROUGHPUTS: Final = Table(
+    "throughputs",
+    metadata,
+    Column("arn", String, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("units", Integer, nullable=False),
+    Column("desired_units", Integer, nullable=False),
+    Column("model_arn", String, nullable=False, index=True),
+    Column("desired_model_arn", String, nullable=False, index=True),
+    Column("base_model_id", String, nullable=False),
+    Column("created", Instant, nullable=False),
+    Column("modified", Instant, nullable=False),
+    Column("commitment", String),
+    Column("commitment_ends", Instant),
+    Column("failure", Text),
+    Column("token", String),
+    Column("fingerprint", String, nullable=False),
+    UniqueConstraint("region", "name", name="throughputs_name"),
+    UniqueConstraint("region", "token", name="throughputs_token"),
+)
+FIELDS: Final = tuple(Throughput.__dataclass_fields__)
+"""Every field of the record is a column of the same name."""
+
+
+class ThroughputStore:
+    """Every question and change about provisioned throughput; every move is checked against the lifecycle."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        throughput: Throughput,
+        token: str | None = None,
+        fingerprint: str = "",
+        *,
+        quota: int | None = None,
+        tags: Iterable[Mapping[str, str]] = (),
+    ) -> Throughput:
+        """Keep a new throughput with its tags.
+
+        The same token with the same fingerprint gives the earlier one. Raises TokenMismatch, NameTaken, Gone (the
+        custom model was deleted meanwhile), OverQuota when all units of all regions would pass the quota.
+        """
+        try:
+            return self._add(throughput, token, fingerprint, quota, tags)
+        except IntegrityError:
+            # Another transaction was faster (PostgreSQL only); what it wrote can be seen now and tells the reason.
+            return self._add(throughput, token, fingerprint, quota, tags)
+
+    def _add(
+        self,
+        throughput: Throughput,
+        token: str | None,
+        fingerprint: str,
+        quota: int | None,
+        tags: Iterable[Mapping[str, str]],
+    ) -> Throughput:
+        with self._database.write() as connection:
+            if earlier := _earlier(connection, throughput.region, token, fingerprint):
+                return earlier
+            _refuse_name(connection, throughput.region, throughput.name)
+            _lock_model(connection, throughput.model_arn)
+            used = connection.execute(select(func.coalesce(func.sum(THROUGHPUTS.c.units), 0))).scalar_one()
+            if quota is not None and used + throughput.units > quota:
+                raise OverQuota(used, quota)
+            connection.execute(insert(THROUGHPUTS).values(**_row(throughput), token=token, fingerprint=fingerprint))
+            if rows := tag_rows(throughput.arn, tags):
+                connection.execute(insert(TAGS), rows)
+        return throughput
+
+    def earlier(self, region: str, token: str | None, fingerprint: str) -> Throughput | None:
+        """The throughput that this token made before; raises TokenMismatch when it came with another request."""
+        with self._database.read() as connection:
+            return _earlier(connection, region, token, fingerprint)
+
+    def find(self, region: str, identifier: str) -> Throughput | None:
+        """The throughput of this name or ARN in this region."""
+        by_arn = identifier.startswith("arn:")
+        wanted = THROUGHPUTS.c.arn == identifier if by_arn else THROUGHPUTS.c.name == identifier
+        with self._database.read() as connection:
+            row = connection.execute(select(THROUGHPUTS).where(THROUGHPUTS.c.region == region, wanted)).first()
+        return _throughput(row) if row else None
+
+    def by_arn(self, arn: str) -> Throughput | None:
+        """The throughput of this ARN, in whatever region."""
+        with self._database.read() as connection:
+            row = connection.execute(select(THROUGHPUTS).where(THROUGHPUTS.c.arn == arn)).first()
+        return _throughput(row) if row else None
+
+    def page(self, region: str, listing: Listing) -> tuple[list[Throughput], Cursor | None]:
+        """One page of the region's throughputs, and where the next one starts."""
+        with self._database.read() as connection:
+            rows, following = cut(connection.execute(page_of(THROUGHPUTS, region, listing)).all(), listing.limit)
+        return [_throughput(row) for row in rows], following
+
+    def wanted(self) -> list[Throughput]:
+        """Everything that the fleet should serve or try to serve, of all regions, oldest first."""
+        statement = select(THROUGHPUTS).where(THROUGHPUTS.c.status != "Failed")
+        with self._database.read() as connection:
+            rows = connection.execute(statement.order_by(THROUGHPUTS.c.created, THROUGHPUTS.c.arn))
+            return [_throughput(row) for row in rows]
+
+    def in_service(self, arn: str, now: datetime) -> Throughput:
+        """An engine really serves what was created; one that is InService stays so. Raises IllegalMove, Gone."""
+        with self._database.write() as connection:
+            present = _locked(connection, arn)
+            if present.status == "InService":
+                return present
+            if present.status == "Updating":
+                raise Busy(arn, present.status)
+            return _move(connection, present, "InService", now)
+
+    def failed(self, arn: str, message: str, now: datetime) -> Throughput:
+        """It cannot be served: Failed with a message (cut at 2048 characters). Raises IllegalMove, Gone."""
+        with self._database.write() as connection:
+            present = _locked(connection, arn)
+            if present.status == "Failed":
+                return present
+            return _move(connection, replace(present, failure=message[:LONGEST_FAILURE]), "Failed", now)
+
+    def update_asked(self, arn: str, *, name: str | None, model_arn: str | None, now: datetime) -> Throughput:
+        """Take a new name at once, and start moving to another model.
+
+        Raises Busy while it is Creating or Updating, NameTaken, Gone (it, or the model, was deleted meanwhile).
+        """
+        with self._database.write() as connection:
+            present = _locked(connection, arn)
+            if present.status in ("Creating", "Updating"):
+                raise Busy(arn, present.status)
+            if name is not None and name != present.name:
+                _refuse_name(connection, present.region, name)
+                present = replace(present, name=name)
+            if model_arn is None or (model_arn == present.model_arn and present.status == "InService"):
+                return _move(connection, present, present.status, now)
+            _lock_model(connection, model_arn)
+            return _move(connection, replace(present, desired_model_arn=model_arn, failure=None), "Updating", now)
+
+    def updated(self, arn: str, now: datetime) -> Throughput:
+        """An engine really serves the desired model: it is the present one now. Raises IllegalMove, Gone."""
+        with self._database.write() as connection:
+            present = _locked(connection, arn)
+            if present.status == "InService" and present.model_arn == present.desired_model_arn:
+                return present
+            check("throughput", arn, "Updating", "InService")
+            if present.status != "Updating":
+                raise Busy(arn, present.status)
+            return _move(connection, replace(present, model_arn=present.desired_model_arn), "InService", now)
+
+    def delete(self, arn: str, now: datetime) -> None:
+        """Delete a throughput and its tags; raises Busy while it is Updating, Committed inside its term, Gone."""
+        with self._database.write() as connection:
+            present = _locked(connection, arn)
+            if present.status == "Updating":
+                raise Busy(arn, present.status)
+            if present.commitment_ends is not None and now < present.commitment_ends:
+                raise Committed(arn, present.commitment_ends.isoformat(timespec="seconds"))
+            connection.execute(delete(THROUGHPUTS).where(THROUGHPUTS.c.arn == arn))
+            connection.execute(delete(TAGS).where(TAGS.c.arn == arn))
+
+
+def _earlier(connection: Connection, region: str, token: str | None, fingerprint: str) -> Throughput | None:
+    if token is None:
+        return None
+    same = THROUGHPUTS.c.region == region, THROUGHPUTS.c.token == token
+    row = connection.execute(select(THROUGHPUTS).where(*same)).first()
+    if row is None:
+        return None
+    if row.fingerprint != fingerprint:
+        raise TokenMismatch(token)
+    return _throughput(row)
+
+
+def _refuse_name(connection: Connection, region: str, name: str) -> None:
+    same = THROUGHPUTS.c.region == region, THROUGHPUTS.c.name == name
+    if connection.execute(select(THROUGHPUTS.c.arn).where(*same)).first():
+        raise NameTaken("provisionedModelName", name)
+
+
+def _lock_model(connection: Connection, arn: str) -> None:
+    """Keep a custom model from being deleted until this transaction ends; a foundation model is always there."""
+    if ":custom-model/" in arn:
+        row = connection.execute(select(MODELS.c.arn).where(MODELS.c.arn == arn).with_for_update()).first()
+        if row is None:
+            raise Gone(arn)
+
+
+def _locked(connection: Connection, arn: str) -> Throughput:
+    row = connection.execute(select(THROUGHPUTS).where(THROUGHPUTS.c.arn == arn).with_for_update()).first()
+    if row is None:
+        raise Gone(arn)
+    return _throughput(row)
+
+
+def _move(connection: Connection, throughput: Throughput, status: str, now: datetime) -> Throughput:
+    check("throughput", throughput.arn, throughput.status, status)
+    moved = replace(throughput, status=status, modified=max(now, throughput.modified))
+    connection.execute(update(THROUGHPUTS).where(THROUGHPUTS.c.arn == moved.arn).values(_row(moved)))
+    return moved
+
+
+def _row(throughput: Throughput) -> dict[str, Any]:
+    return {name: getattr(throughput, name) for name in FIELDS}
+
+
+def _throughput(row: Row[Any]) -> Throughput:
+    return Throughput(**{name: getattr(row, name) for name in FIELDS})
