@@ -46,6 +46,18 @@ class Arn:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """What AssumeRole said of a session beyond its role: it may only take rights away, and it carries tags."""
+
+    policies: tuple[str, ...] = ()
+    """Policy documents, of which at least one must allow what the role allows."""
+    tags: tuple[tuple[str, str], ...] = ()
+    transitive: tuple[str, ...] = ()
+    """Keys of the tags that go along when this session assumes a further role."""
+    source_identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks: the account's user or a role's session."""
 
@@ -58,6 +70,8 @@ class Principal:
     """ARN of the role, for a session."""
     admin: bool = False
     """The key of the data directory: may do everything that no policy denies."""
+    session: Session | None = None
+    """For a role's session."""
 
 
 @dataclass(frozen=True, slots=True)
