@@ -1,0 +1,114 @@
+"""The engine process: one base model behind HTTP on this machine, until its parent goes away.
+
+    python -m outcrop.engines.host --weights DIR --name NAME --port 0 --ready FILE
+
+The ready file, JSON {"port", "pid"}, appears whole and only once a first token was made. The process ends when its
+standard input does: whoever started it holds the other end, so no crash of the parent leaves an engine behind. Every
+request must carry the bearer key in OUTCROP_ENGINE_KEY, where that is set.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from outcrop.datasets.tokens import Encoder
+from outcrop.engines.http import EngineHttp
+from outcrop.engines.text import TextEngine
+from outcrop.errors import OutcropError
+from outcrop.listen import Listener
+from outcrop.records import Prompt
+from outcrop.weights import load_model
+
+KEY_VARIABLE: Final = "OUTCROP_ENGINE_KEY"
+
+ONE_THREAD_BELOW: Final = 100_000_000
+"""Parameters under which one core is fastest for one token at a time: others would wait longer than they compute."""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the process is told."""
+    parser = argparse.ArgumentParser(prog="outcrop.engines.host", description="Serve one base model and its adapters.")
+    parser.add_argument("--weights", type=Path, required=True, help="folder in Hugging Face layout")
+    parser.add_argument("--name", required=True, help="what the base is called in requests")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: one of the kernel's choice")
+    parser.add_argument("--ready", type=Path, required=True, help="file to write once it serves")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--threads", type=int, default=0, help="0: by the size of the model")
+    parser.add_argument("--running", type=int, default=16, help="sequences that take turns")
+    parser.add_argument("--waiting", type=int, default=256, help="requests kept beyond those")
+    return parser
+
+
+def load(options: argparse.Namespace) -> TextEngine:
+    """The model in memory, proven by one token; raises OutcropError with a message for a person."""
+    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(options.weights, options.dtype, device)
+    encoder = Encoder.read(options.weights)
+    engine = TextEngine(model, encoder, name=options.name, running=options.running, waiting=options.waiting)
+    small = engine.parameters < ONE_THREAD_BELOW
+    torch.set_num_threads(options.threads or (1 if small else os.cpu_count() or 1))
+    outputs: list[str | None] = []
+    engine.submit(options.name, Prompt("a", max_tokens=1, temperature=0), lambda output: outputs.append(output.failure))
+    while not outputs:
+        engine.step()
+    if outputs[0]:
+        raise OutcropError(f"the model at {options.weights} does not run: {outputs[0]}")
+    return engine
+
+
+async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
+    """Answer requests until the process ends."""
+    listener = Listener(EngineHttp(engine, os.environ.get(KEY_VARIABLE, "")), options.host, options.port)
+    await listener.start()
+    ready = {"port": listener.port, "pid": os.getpid()}
+    temporary = options.ready.with_name(f".{options.ready.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(ready))
+    temporary.replace(options.ready)
+    await asyncio.Event().wait()
+
+
+def follow_parent() -> None:
+    """End the process when its standard input ends: there is nothing to save, and nobody left to answer."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(0)
+
+
+def step_forever(engine: TextEngine) -> None:
+    """Run the engine's loop; a fault of ours ends the process, and whoever watches it starts another."""
+    try:
+        engine.run()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load, tell that it is ready, serve."""
+    options = arguments().parse_args(argv)
+    # Before the model is loaded: the parent may go away meanwhile.
+    threading.Thread(target=follow_parent, name="parent", daemon=True).start()
+    try:
+        engine = load(options)
+        threading.Thread(target=step_forever, args=(engine,), name="engine", daemon=True).start()
+        asyncio.run(serve(engine, options))
+    except OutcropError as fault:
+        print(fault, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

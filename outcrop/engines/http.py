@@ -1,0 +1,266 @@
+"""The engine's OpenAI HTTP verbs, and vLLM's two for adapters: JSON and event streams over one text engine.
+
+POST /v1/completions, /v1/load_lora_adapter, /v1/unload_lora_adapter; GET /v1/models, /health. A caller that goes away
+drops its sequence. Knows the engine's public verbs; nothing of models or tensors.
+"""
+
+import asyncio
+import hmac
+import json
+import secrets
+import time
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from outcrop.engines.text import EmptyPrompt, Output, Overloaded, PromptTooLong, Sequence, TextEngine, UnknownModel
+from outcrop.errors import OutcropError
+from outcrop.records import Prompt
+
+STATUS: Final[dict[type[OutcropError], int]] = {
+    UnknownModel: 404,
+    EmptyPrompt: 400,
+    PromptTooLong: 400,
+    Overloaded: 429,
+}
+
+CLIENT_GONE: Final = 499
+"""nginx's status for a caller that did not wait; nobody reads it."""
+
+
+class StreamOptions(Struct, frozen=True):
+    """OpenAI's stream_options."""
+
+    include_usage: bool = False
+
+
+class CompletionRequest(Struct, frozen=True):
+    """OpenAI's completion request, as far as it is carried out; top_k is vLLM's."""
+
+    model: str
+    prompt: str
+    max_tokens: Annotated[int, Meta(ge=1)] = 16
+    temperature: Annotated[float, Meta(ge=0)] = 1.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Meta(ge=-1)] = 0
+    stop: str | list[str] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=1)] = 1
+    """One answer a request."""
+
+    def to_prompt(self) -> Prompt:
+        """The same question as our own record."""
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Prompt(
+            text=self.prompt,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=max(self.top_k, 0),
+            stop=tuple(text for text in stop if text),
+            seed=self.seed,
+        )
+
+
+class LoadRequest(Struct, frozen=True):
+    """vLLM's load_lora_adapter."""
+
+    lora_name: str
+    lora_path: str
+
+
+class UnloadRequest(Struct, frozen=True):
+    """vLLM's unload_lora_adapter."""
+
+    lora_name: str
+
+
+def fault(status: int, message: str) -> JSONResponse:
+    """An error as vLLM and OpenAI spell it."""
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "code": status}}, status)
+
+
+class EngineHttp:
+    """The ASGI application over one engine. key: bearer key that every request but /health must show; empty: none."""
+
+    def __init__(self, engine: TextEngine, key: str = "") -> None:
+        self._engine, self._key = engine, key
+        self._verbs: dict[tuple[str, str], Callable[[Request], Awaitable[Any]]] = {
+            ("GET", "/health"): self._health,
+            ("GET", "/v1/models"): self._models,
+            ("POST", "/v1/completions"): self._complete,
+            ("POST", "/v1/load_lora_adapter"): self._load,
+            ("POST", "/v1/unload_lora_adapter"): self._unload,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+            await response(scope, receive, send)
+        except Exception:
+            # The server underneath answers 500 and keeps the reason to itself: the log must have it.
+            traceback.print_exc()
+            raise
+
+    async def _answer(self, request: Request) -> Any:
+        verb = self._verbs.get((request.method, request.url.path))
+        if verb is None:
+            return fault(404, f"no such verb: {request.method} {request.url.path}")
+        if request.url.path != "/health" and not self._admitted(request):
+            return fault(401, "the engine's key is missing or wrong")
+        try:
+            return await verb(request)
+        except msgspec.ValidationError as error:
+            return fault(400, str(error))
+        except msgspec.DecodeError as error:
+            return fault(400, f"the body is not JSON: {error}")
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_GONE)
+        except OutcropError as error:
+            return fault(STATUS.get(type(error), 400), str(error))
+
+    def _admitted(self, request: Request) -> bool:
+        shown = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return not self._key or hmac.compare_digest(shown.encode(), self._key.encode())
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"load": self._engine.load})
+
+    async def _models(self, _request: Request) -> Response:
+        engine = self._engine
+        names = [engine.name, *sorted(engine.adapters)]
+        rows = [{"id": name, "object": "model", "max_model_len": engine.context} for name in names]
+        return JSONResponse({"object": "list", "data": rows})
+
+    async def _load(self, request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=LoadRequest)
+        done = await asyncio.to_thread(self._engine.load_adapter, asked.lora_name, Path(asked.lora_path))
+        await asyncio.wrap_future(done)
+        return JSONResponse({"loaded": asked.lora_name})
+
+    async def _unload(self, request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=UnloadRequest)
+        if asked.lora_name not in self._engine.adapters:
+            raise UnknownModel(f"The adapter `{asked.lora_name}` is not loaded.")
+        await asyncio.wrap_future(self._engine.unload_adapter(asked.lora_name))
+        return JSONResponse({"unloaded": asked.lora_name})
+
+    async def _complete(self, request: Request) -> Any:
+        asked = msgspec.json.decode(await request.body(), type=CompletionRequest)
+        loop = asyncio.get_running_loop()
+        outputs: asyncio.Queue[Output] = asyncio.Queue()
+
+        def emit(output: Output) -> None:
+            loop.call_soon_threadsafe(outputs.put_nowait, output)
+
+        # A long prompt takes milliseconds to tokenise: other streams go on meanwhile.
+        sequence = await asyncio.to_thread(self._engine.submit, asked.model, asked.to_prompt(), emit)
+        answer = Answer(asked, sequence, outputs)
+        return answer if asked.stream else await answer.whole(request)
+
+
+class Answer:
+    """One completion on its way to its caller."""
+
+    def __init__(self, asked: CompletionRequest, sequence: Sequence, outputs: "asyncio.Queue[Output]") -> None:
+        self._asked, self._sequence, self._queue = asked, sequence, outputs
+        self._id = f"cmpl-{secrets.token_hex(12)}"
+        self._created = int(time.time())
+
+    async def whole(self, request: Request) -> Response:
+        """The answer in one piece; ends the sequence when the caller goes away."""
+        gone = asyncio.ensure_future(_gone(request.receive))
+        try:
+            async with aclosing(self._outputs(gone)) as outputs:
+                pieces = [output async for output in outputs]
+        finally:
+            gone.cancel()
+        if not pieces or pieces[-1].finish is None:
+            return Response(status_code=CLIENT_GONE)
+        last = pieces[-1]
+        if last.failure:
+            return fault(500, last.failure)
+        text = "".join(piece.text for piece in pieces)
+        return JSONResponse({**self._event(text, last), "usage": _usage(last)})
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer as server-sent events, ended by [DONE]."""
+        gone = asyncio.ensure_future(_gone(receive))
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async with aclosing(self._outputs(gone)) as outputs:
+                async for output in outputs:
+                    body = b"".join(_sse(event) for event in self._events(output))
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            if not gone.done():
+                await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+        finally:
+            gone.cancel()
+
+    async def _outputs(self, gone: "asyncio.Future[None]") -> AsyncGenerator[Output, None]:
+        """Outputs until the last one or until the caller is gone; whoever closes this drops the sequence."""
+        try:
+            while True:
+                coming = asyncio.ensure_future(self._queue.get())
+                await asyncio.wait((coming, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    return
+                output = coming.result()
+                yield output
+                if output.finish:
+                    return
+        finally:
+            self._sequence.cancel()
+
+    def _events(self, output: Output) -> list[dict[str, Any]]:
+        if output.failure:
+            return [{"error": {"message": output.failure, "type": "internal_error", "code": 500}}]
+        events = [self._event(output.text, output)]
+        options = self._asked.stream_options
+        if output.finish and options is not None and options.include_usage:
+            events.append({**self._head(), "choices": [], "usage": _usage(output)})
+        return events
+
+    def _event(self, text: str, output: Output) -> dict[str, Any]:
+        choice = {
+            "index": 0,
+            "text": text,
+            "logprobs": None,
+            "finish_reason": output.finish,
+            "stop_reason": output.stop_reason,
+        }
+        return {**self._head(), "choices": [choice]}
+
+    def _head(self) -> dict[str, Any]:
+        return {"id": self._id, "object": "text_completion", "created": self._created, "model": self._asked.model}
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the caller has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _usage(output: Output) -> dict[str, int]:
+    prompt, completion = output.prompt_tokens, output.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _sse(event: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
