@@ -3,13 +3,21 @@
 Knows the form of the lines; nothing of jobs, processes or the store.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+import structlog
+
+from outcrop.errors import OutcropError
+
 TERMINAL: Final = frozenset({"done", "failed", "stopped"})
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,27 @@ class Event:
     """Everything else that the line says."""
 
 
+@dataclass(slots=True)
+class Account:
+    """What all events so far come to."""
+
+    checkpoint: int = -1
+    """The latest step from which a new child can go on; -1: none."""
+    tokens: dict[int, int] = field(default_factory=dict)
+    """Tokens by step; a step that a resumed child did again counts once."""
+    ending: Event | None = None
+    """The child's last word, once it is spoken."""
+
+    def add(self, event: Event) -> None:
+        """Take one more event into account."""
+        if event.kind == "checkpoint":
+            self.checkpoint = max(self.checkpoint, int(event.members["step"]))
+        elif event.kind == "step":
+            self.tokens[int(event.members["step"])] = int(event.members["tokens"])
+        elif event.kind in TERMINAL:
+            self.ending = event
+
+
 class Follower:
     """Reads the whole lines that were added to events.jsonl since it last looked."""
 
@@ -29,5 +58,46 @@ class Follower:
         self._path, self._offset = path, 0
 
     def new(self) -> Iterator[Event]:
-        """The events of the lines that are new."""
-        raise NotImplementedError
+        """The events of the new lines; a line counts as read when the next one is asked for.
+
+        So an event whose heeding failed comes again. Raises OutcropError when what was read before is gone.
+        """
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            if self._offset:
+                raise OutcropError(f"{self._path} has vanished") from None
+            return
+        with file:
+            if os.fstat(file.fileno()).st_size < self._offset:
+                raise OutcropError(f"{self._path} is shorter than it was")
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                event = _event(line)
+                if event is None:
+                    # A child that was killed while it wrote leaves such a line; the next child makes it good.
+                    log.warning("a line of events is broken", path=str(self._path), offset=self._offset)
+                else:
+                    yield event
+                self._offset += len(line)
+
+
+def append(path: Path, *events: Event) -> None:
+    """Add events of our own while no child runs, and first end a line that a killed child left unended."""
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        for event in events:
+            file.write(msgspec.json.encode({"at": event.at, "kind": event.kind, **event.members}) + b"\n")
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        members = msgspec.json.decode(line, type=dict[str, Any])
+        return Event(at=msgspec.convert(members.pop("at"), datetime), kind=str(members.pop("kind")), members=members)
+    except (msgspec.MsgspecError, KeyError):
+        return None

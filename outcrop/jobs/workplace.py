@@ -1,0 +1,118 @@
+"""One job's directory as the scheduler uses it: the small files beside the child's own, and where its weights go.
+
+Knows paths and forms; nothing of processes, the store or what is decided.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from outcrop.directory import replace_file
+from outcrop.errors import OutcropError
+from outcrop.records import new_id
+
+TAIL_BYTES: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """start.json: what the latest child was started with."""
+
+    attempts: int
+    """Starts since the last progress, this one included."""
+    checkpoint: int
+    """The step from which this child could go on; a later one is progress."""
+    endpoint: str
+    expires: datetime | None = None
+    """End of the credentials that it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The directory of one job."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        """What the child is told."""
+        return self.root / "spec.json"
+
+    @property
+    def events(self) -> Path:
+        """What the child tells."""
+        return self.root / "events.jsonl"
+
+    @property
+    def stop(self) -> Path:
+        """A file that asks the child to stop."""
+        return self.root / "stop"
+
+    def latest_start(self) -> Start | None:
+        """What the latest child was started with; None before the first start."""
+        path = self.root / "start.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Start)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as fault:
+            raise OutcropError(f"cannot read the job's {path}: {fault}") from fault
+
+    def note_start(self, start: Start) -> None:
+        """Keep what a child is about to be started with."""
+        replace_file(self.root / "start.json", msgspec.json.encode(start).decode() + "\n", mode=0o600)
+
+    def excuse(self) -> None:
+        """Take the latest start off the count: the child is ended for no fault of its own."""
+        start = self.latest_start()
+        if start is not None:
+            self.note_start(replace(start, attempts=start.attempts - 1))
+
+    def model_id(self) -> str:
+        """The id of the custom model that comes of this job: drawn once, the same after any crash."""
+        path = self.root / "model-id"
+        if not path.exists():
+            replace_file(path, new_id() + "\n", mode=0o600)
+        return path.read_text().strip()
+
+    def deliver(self, target: Path) -> None:
+        """Move the final weights to where models are kept; no effect when they are there already.
+
+        Raises OutcropError when they are in neither place.
+        """
+        source = self.root / "model"
+        if not target.exists():
+            if not source.is_dir():
+                raise OutcropError(f"the training process reported success but left no weights in {source}")
+            source.rename(target)
+            _sync(target.parent)
+
+    def tail(self) -> str:
+        """The end of the child's log; empty when it wrote none."""
+        try:
+            with (self.root / "log.txt").open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - TAIL_BYTES))
+                return file.read().decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
+    def sweep(self) -> None:
+        """Remove what only a running child needs: the shards and the checkpoints. Its story stays."""
+        for name in ("plan", "checkpoint"):
+            if (self.root / name).exists():
+                shutil.rmtree(self.root / name)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename inside the folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
