@@ -1,0 +1,75 @@
+"""A real server for acceptance tests: `outcrop serve` as a child process over a fresh data directory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from outcrop.directory import DataDirectory
+
+START_SECONDS = 60.0
+
+
+class Server:
+    """One server process over one data directory; `environment` is what a client needs."""
+
+    def __init__(self, root: Path, **settings: str) -> None:
+        self.directory = DataDirectory(root)
+        self._settings = {f"OUTCROP_{name.upper()}": value for name, value in settings.items()}
+        self._child: subprocess.Popen[bytes] | None = None
+        self.endpoint = ""
+
+    def start(self) -> "Server":
+        """Start it and wait until it is healthy."""
+        self.directory.root.mkdir(parents=True, exist_ok=True)
+        with (self.directory.root / "server.log").open("ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "outcrop.cli", "serve", "--data", str(self.directory.root), "--port", "0"],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self._settings},
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self._child.poll() is None, self.log()
+            running = self.directory.running()
+            if running is not None and running.pid == self._child.pid:
+                self.endpoint = running.endpoint
+                if httpx.get(f"{self.endpoint}/health", trust_env=False).status_code == 200:
+                    return self
+            time.sleep(0.05)
+        raise AssertionError(f"not healthy after {START_SECONDS} s:\n{self.log()}")
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end, as Ctrl-C or a service manager does."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._child is not None:
+            self._child.send_signal(number)
+            self._child.wait(30)
+            self._child = None
+
+    def log(self) -> str:
+        """All that it wrote."""
+        return (self.directory.root / "server.log").read_text(errors="replace")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `outcrop env` exports."""
+        credentials = self.directory.read_credentials()
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret,
+            "AWS_DEFAULT_REGION": credentials.region,
+        }
