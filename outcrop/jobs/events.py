@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from outcrop.errors import OutcropError
 
 TERMINAL: Final = frozenset({"done", "failed", "stopped"})
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +74,17 @@ class Follower:
                     break
                 event = _event(line)
                 if event is None:
-                    # A child that was killed while it wrote leaves such a line; the next child makes it good.
-                    log.warning("a line of events is broken", path=str(self._path), offset=self._offset)
-                else:
-                    yield event
+                    raise OutcropError(f"{self._path} has a broken line at byte {self._offset}")
+                yield event
                 self._offset += len(line)
 
 
 def append(path: Path, *events: Event) -> None:
-    """Add events of our own while no child runs, and first end a line that a killed child left unended."""
+    """Add events of our own while no child runs, and first drop the line that a killed child left unended."""
     with path.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
+        file.seek(0)
+        whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        file.truncate(whole)
         for event in events:
             file.write(msgspec.json.encode({"at": event.at, "kind": event.kind, **event.members}) + b"\n")
 

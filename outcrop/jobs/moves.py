@@ -1,4 +1,4 @@
-"""What shall happen to the unfinished jobs now: a pure function of the jobs, what is seen of their children and the time.
+"""What shall happen to the unfinished jobs now: a pure function of jobs, sights of their children, and the time.
 
 Knows no process, no file, no store and no clock: the scheduler brings what it sees and carries out what is answered.
 """
@@ -134,9 +134,8 @@ def _of_ended(job: Job, ending: Event) -> Move:
 
 def obituary(sight: Sight) -> str:
     """Why a job is given up whose children die without a word: how the last one ended, and the end of its log."""
-    start = (
-        f"The training process ended without a result, {sight.spent} times at the same place: it {_end(sight.code)}."
-    )
+    times = f"{sight.spent} times at the same place" if sight.spent > 1 else "once"
+    start = f"The training process ended without a result, {times}: it {_end(sight.code)}."
     if not sight.tail:
         return start + " Its log is empty."
     start += " End of its log: "

@@ -44,6 +44,8 @@ def train_spec(
     kind = job.request.get("customizationType", "FINE_TUNING")
     if row is None or kind not in row.customizations:
         raise OutcropError(f"{job.base_model_id} has no {kind} in the catalogue")
+    if ":custom-model/" in job.request["baseModelIdentifier"]:
+        raise OutcropError(f"{job.request['baseModelIdentifier']}: a custom model cannot be customized again yet")
     given: Mapping[str, str] = job.request.get("hyperParameters", {})
     way = row.customizations[kind]
     method: Literal["lora", "full"] = "full" if given.get("method") == "full" else "lora"
