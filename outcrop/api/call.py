@@ -35,6 +35,8 @@ class Rooms:
     now: Callable[[], datetime]
     wake: Callable[[], None]
     """Rings the scheduler and the fleet: there is something new in the store."""
+    model_units: int = 10
+    """Model units that may be provisioned in all."""
 
 
 @dataclass(frozen=True, slots=True)
