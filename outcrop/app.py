@@ -5,21 +5,21 @@ Everything is built once here and passed by argument; nothing below this floor r
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any
-
-import structlog
+from typing import IO, Any, Final
 
 from outcrop.api import bedrock, bedrock_runtime, iam, s3
 from outcrop.api.call import Call, Rooms, admit
 from outcrop.catalog.catalog import Catalog
 from outcrop.directory import Credentials, DataDirectory, Running
-from outcrop.errors import OutcropError
 from outcrop.identity import Identity
 from outcrop.jobs.executor import LocalExecutor
+from outcrop.jobs.moves import Rules
 from outcrop.jobs.scheduler import Scheduler
-from outcrop.listen import Listener
+from outcrop.jobs.spec import specifier
+from outcrop.listen import Application, Listener, claim_port
 from outcrop.migrations import migrate
 from outcrop.objects.disk import Disk
 from outcrop.serve.fleet import Fleet
@@ -28,7 +28,11 @@ from outcrop.store.database import Database
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
 
-log = structlog.get_logger()
+LOOPBACK: Final = "127.0.0.1"
+EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104  (recognised, not listened on)
+
+HEALTH: Final = b'{"status":"ok"}\n'
+HEALTH_HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(HEALTH))]
 
 Operation = Callable[[Call, Mapping[str, Any]], Mapping[str, Any] | Reply]
 
@@ -59,7 +63,7 @@ def mount(rooms: Rooms) -> dict[tuple[str, str], Callable[[Signed, dict[str, Any
     }
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Service:
     """A whole service over one data directory, from `start()` to `stop()`."""
 
@@ -69,15 +73,14 @@ class Service:
     gateway: Gateway
     scheduler: Scheduler
     listener: Listener
-    credentials: Credentials
-    first_start: bool
+    new: bool
+    """Whether the data directory was made at this start."""
     lock: IO[str]
 
     @property
     def endpoint(self) -> str:
         """The URL that AWS_ENDPOINT_URL takes."""
-        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::") else self.settings.host  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.listener.port}"
+        return endpoint_at(self.listener.host, self.listener.port)
 
     async def start(self) -> None:
         """Listen, then start the two loops; returns when requests are answered."""
@@ -87,7 +90,7 @@ class Service:
         self.scheduler.start()
 
     async def stop(self) -> None:
-        """Stop listening, end the engines and let training children go on: the next start adopts them."""
+        """Stop listening and end the engines; training children go on, and the next start adopts them."""
         await self.listener.stop()
         self.scheduler.stop()
         self.rooms.fleet.stop()
@@ -97,6 +100,26 @@ class Service:
         self.lock.close()
 
 
+def endpoint_at(host: str, port: int) -> str:
+    """The URL by which this machine reaches a port that is listened on at `host`."""
+    host = LOOPBACK if host in EVERY_ADDRESS else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def front_door(gateway: Gateway) -> Application:
+    """The ASGI application: /health for whoever watches the process, all else to the gateway."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        signed = any(name == b"authorization" for name, _ in scope["headers"])
+        if scope["path"] == "/health" and scope["method"] in ("GET", "HEAD") and not signed:
+            await send({"type": "http.response.start", "status": 200, "headers": HEALTH_HEADERS})
+            await send({"type": "http.response.body", "body": HEALTH if scope["method"] == "GET" else b""})
+            return
+        await gateway(scope, receive, send)
+
+    return application
+
+
 def build(settings: Settings) -> Service:
     """Build every room over the data directory of the settings; nothing listens or runs before `Service.start()`.
 
@@ -104,23 +127,23 @@ def build(settings: Settings) -> Service:
     """
     directory = DataDirectory(settings.data.absolute())
     directory.prepare()
-    lock = directory.lock()
-    try:
-        return _build(settings, directory, lock)
-    except BaseException:
-        lock.close()
-        raise
+    with ExitStack() as undo:
+        lock = undo.enter_context(directory.lock())
+        service = _build(settings, directory, lock)
+        undo.pop_all()
+    return service
 
 
 def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Service:
+    new = not directory.credentials.exists()
     database = Database(settings.database or f"sqlite:///{directory.database}")
     migrate(database)
     store = Store.over(database)
+    catalog = Catalog()
+    identity = Identity(store.access, account=settings.account, now=now)
+    _write_credentials(identity, directory, settings)
     disk = Disk(directory.buckets)
     disk.sweep(store.objects)
-    catalog = Catalog.load()
-    identity = Identity(store.access, account=settings.account, now=now)
-    credentials, first = _first_start(identity, directory, settings)
     fleet = Fleet(
         store=store,
         catalog=catalog,
@@ -130,7 +153,21 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         threads=settings.engine_threads,
         on_demand_wait=settings.on_demand_wait_seconds,
     )
-    bells: list[Callable[[], None]] = [fleet.wake]
+    # Chosen now: the children's endpoint has it, and the listener comes last.
+    port = claim_port(settings.host, settings.port)
+    endpoint = endpoint_at(settings.host, port)
+    scheduler = Scheduler(
+        store=store,
+        executor=LocalExecutor(os.environ),
+        roles=identity,
+        specify=specifier(catalog, store.models, settings.checkpoint_seconds),
+        work=directory.work,
+        models=directory.models,
+        endpoint=settings.s3_endpoint or endpoint,
+        now=now,
+        environment={"OMP_NUM_THREADS": str(settings.training_threads)} if settings.training_threads else {},
+        rules=Rules(capacity=settings.training_jobs),
+    )
     rooms = Rooms(
         account=settings.account,
         store=store,
@@ -140,7 +177,8 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         fleet=fleet,
         models=directory.models,
         now=now,
-        wake=lambda: [bell() for bell in bells] and None,
+        wake=lambda: ring(scheduler.wake, fleet.wake),
+        model_units=settings.model_units,
     )
     gateway = Gateway(
         operations=mount(rooms),
@@ -149,15 +187,27 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         spool=directory.spool,
         threads=settings.request_threads,
     )
-    listener = Listener(front_door(gateway), settings.host, settings.port)
     return Service(
         settings=settings,
         directory=directory,
         rooms=rooms,
         gateway=gateway,
-        scheduler=Scheduler(),
-        listener=listener,
-        credentials=credentials,
-        first_start=first,
+        scheduler=scheduler,
+        listener=Listener(front_door(gateway), settings.host, port),
+        new=new,
         lock=lock,
+    )
+
+
+def ring(*bells: Callable[[], None]) -> None:
+    """Ring each of them."""
+    for bell in bells:
+        bell()
+
+
+def _write_credentials(identity: Identity, directory: DataDirectory, settings: Settings) -> None:
+    """Tell the first keys in the `credentials` file; written anew at each start, as the database is what counts."""
+    keys = identity.first_start()
+    directory.write_credentials(
+        Credentials(access_key=keys.access_key, secret=keys.secret, bearer=keys.bearer, region=settings.region)
     )

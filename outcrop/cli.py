@@ -84,7 +84,7 @@ def _banner(service: Any) -> None:
     console.print(f"[bold]outcrop[/bold] serves Bedrock, S3, STS and IAM at [bold]{service.endpoint}[/bold]")
     console.print(
         f"  data      {root}"
-        + ("  [green](new: keys, first role and database were made)[/green]" if service.first_start else "")
+        + ("  [green](new: keys, first role and database were made)[/green]" if service.new else "")
     )
     console.print(f"  account   {service.settings.account}, every region; the first role is BedrockCustomizationRole")
     console.print("  weights   the bundled base stands in for every model until `outcrop models use` names others")
