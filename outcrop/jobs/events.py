@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from outcrop.errors import OutcropError
+
+Aware = Annotated[datetime, msgspec.Meta(tz=True)]
 
 TERMINAL: Final = frozenset({"done", "failed", "stopped"})
 
@@ -92,6 +94,6 @@ def append(path: Path, *events: Event) -> None:
 def _event(line: bytes) -> Event | None:
     try:
         members = msgspec.json.decode(line, type=dict[str, Any])
-        return Event(at=msgspec.convert(members.pop("at"), datetime), kind=str(members.pop("kind")), members=members)
+        return Event(at=msgspec.convert(members.pop("at"), Aware), kind=str(members.pop("kind")), members=members)
     except (msgspec.MsgspecError, KeyError):
         return None
