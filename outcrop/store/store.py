@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from outcrop.store.access import AccessStore
+from outcrop.store.buckets import BucketStore
 from outcrop.store.database import Database
 from outcrop.store.jobs import JobStore
 from outcrop.store.models import ModelStore
 from outcrop.store.objects import ObjectStore
 from outcrop.store.tags import TagStore
 from outcrop.store.throughputs import ThroughputStore
+from outcrop.store.uploads import UploadStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +19,13 @@ class Store:
 
     database: Database
     access: AccessStore
+    buckets: BucketStore
     jobs: JobStore
     models: ModelStore
     objects: ObjectStore
     tags: TagStore
     throughputs: ThroughputStore
+    uploads: UploadStore
 
     @classmethod
     def over(cls, database: Database) -> "Store":
@@ -29,9 +33,11 @@ class Store:
         return cls(
             database=database,
             access=AccessStore(database),
+            buckets=BucketStore(database),
             jobs=JobStore(database),
             models=ModelStore(database),
             objects=ObjectStore(database),
             tags=TagStore(database),
             throughputs=ThroughputStore(database),
+            uploads=UploadStore(database),
         )
