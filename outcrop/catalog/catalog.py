@@ -4,6 +4,7 @@ Loads and checks models.toml and answers questions about its rows. Knows no stor
 brings the id, the weights' name or the hyperparameters.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,6 @@ from outcrop.records import Arn, Limits
 
 MODELS: Final = Path(__file__).with_name("models.toml")
 BASES: Final = Path(__file__).parent.parent / "bases"
-BUNDLED: Final = "bundled:"
 OTHER: Final = "other"
 """Name of the weights row that stands for every folder without one of its own."""
 
@@ -78,8 +78,9 @@ class Catalog:
 
         Raises OutcropError that says what is missing.
         """
-        folder = self.bases / name.removeprefix(BUNDLED) if name.startswith(BUNDLED) else Path(name)
-        if not name.startswith(BUNDLED) and not folder.is_absolute():
+        bundled = re.fullmatch(r"bundled:([a-z0-9-]+)", name)
+        folder = self.bases / bundled[1] if bundled else Path(name)
+        if not folder.is_absolute():
             raise OutcropError(f"weights {name!r}: give bundled:<name> or the absolute path of a folder")
         missing = [part for part in ("config.json", "tokenizer.json") if not (folder / part).is_file()]
         if not any(folder.glob("*.safetensors")):

@@ -1,0 +1,199 @@
+"""The catalogue as it is shipped, and what a broken one says."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from outcrop.catalog.catalog import MODELS, Catalog, effective_weights
+from outcrop.errors import OutcropError
+from outcrop.store.database import Database
+from outcrop.store.models import ModelStore
+
+EXPRESS = "amazon.titan-text-express-v1"
+TITANS = {
+    EXPRESS: ("amazon.titan-text-express-v1:0:8k", 8192),
+    "amazon.titan-text-lite-v1": ("amazon.titan-text-lite-v1:0:4k", 4096),
+    "amazon.titan-text-premier-v1:0": ("amazon.titan-text-premier-v1:0:32k", 3072),
+}
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return Catalog.load()
+
+
+@pytest.mark.parametrize(("short", "long", "most"), [(short, *rest) for short, rest in TITANS.items()])
+def test_every_spelling_of_a_titan_finds_its_row(catalog: Catalog, short: str, long: str, most: int) -> None:
+    row = catalog.find(short)
+    assert row is not None
+    assert row.long_id == long
+    assert row.inference.max_tokens == most
+    assert catalog.find(long) is row
+    for model_id in (short, long):
+        assert catalog.find(f"arn:aws:bedrock:us-west-2::foundation-model/{model_id}") is row
+    assert row.inference_types(short) == ("ON_DEMAND",)
+    assert row.inference_types(long) == ("PROVISIONED",)
+    assert row.customizations_of(short) == ()
+    assert row.customizations_of(long) == ("FINE_TUNING",)
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "amazon.titan-text-express",
+        "amazon.titan-text-express-v1:0:32k",
+        "",
+        "arn:",
+        "arn:aws:bedrock",
+        f"arn:aws:bedrock:us-east-1:123456789012:foundation-model/{EXPRESS}",
+        f"arn:aws:s3:us-east-1::foundation-model/{EXPRESS}",
+        f"arn:aws:bedrock:us-east-1::custom-model/{EXPRESS}",
+    ],
+)
+def test_other_identifiers_find_nothing(catalog: Catalog, identifier: str) -> None:
+    assert catalog.find(identifier) is None
+
+
+@pytest.mark.parametrize(
+    ("short", "batch", "total"),
+    [
+        (EXPRESS, 1, 4096),
+        (EXPRESS, 2, 2048),
+        (EXPRESS, 4, 2048),
+        (EXPRESS, 8, 2048),
+        (EXPRESS, 64, 2048),
+        ("amazon.titan-text-lite-v1", 2, 4096),
+        ("amazon.titan-text-lite-v1", 3, 2048),
+        ("amazon.titan-text-lite-v1", 6, 2048),
+        ("amazon.titan-text-premier-v1:0", 1, 4096),
+    ],
+)
+def test_token_quota_by_batch_size(catalog: Catalog, short: str, batch: int, total: int) -> None:
+    row = catalog.find(short)
+    assert row is not None
+    limits = catalog.limits(row, batch)
+    assert limits.max_total_tokens == total
+    assert limits.max_input_tokens is None
+    assert limits.characters_per_token == 6
+    assert limits.max_validation_bytes == 100 * 2**20
+
+
+def test_learning_rates_land_on_what_suits_the_weights(catalog: Catalog) -> None:
+    row, premier = catalog.find(EXPRESS), catalog.find("amazon.titan-text-premier-v1:0")
+    assert row is not None
+    assert premier is not None
+    bundled, other = catalog.weights["bundled:text"], catalog.weights["other"]
+    assert catalog.effective_learning_rate(row, "lora", 1e-5) == (bundled.learning_rate["lora"], None)
+    assert catalog.effective_learning_rate(row, "full", 1e-5) == (bundled.learning_rate["full"], None)
+    # A tenth of the default is a tenth of the rate, and every model's own default lands at the same place.
+    tenth, warning = catalog.effective_learning_rate(row, "lora", 1e-6)
+    assert tenth == pytest.approx(bundled.learning_rate["lora"] / 10)
+    assert warning is None
+    assert catalog.effective_learning_rate(premier, "lora", 1e-6)[0] == bundled.learning_rate["lora"]
+    assert catalog.effective_learning_rate(row, "lora", 1e-5, "/models/llama")[0] == other.learning_rate["lora"]
+
+
+def test_a_rate_above_the_ceiling_is_capped_and_said(catalog: Catalog) -> None:
+    row = catalog.find(EXPRESS)
+    assert row is not None
+    rate, warning = catalog.effective_learning_rate(row, "lora", 5e-4)
+    assert rate == catalog.weights["bundled:text"].learning_rate_ceiling["lora"]
+    assert warning is not None
+    for part in ("learningRate 0.0005", "lora", "bundled:text", f"{rate:g}"):
+        assert part in warning
+    assert catalog.effective_learning_rate(row, "lora", 0.0) == (0.0, None)
+
+
+def test_chosen_weights_win_over_the_rows(catalog: Catalog) -> None:
+    database = Database("sqlite://")
+    database.create()
+    choices = ModelStore(database)
+    row = catalog.find(EXPRESS)
+    assert row is not None
+    assert effective_weights(row, choices) == "bundled:text"
+    choices.use_weights(row.long_id, "/models/llama")
+    assert effective_weights(row, choices) == "/models/llama"
+    choices.use_weights(row.long_id, None)
+    assert effective_weights(row, choices) == "bundled:text"
+
+
+def test_weights_folders(catalog: Catalog, tmp_path: Path) -> None:
+    assert (catalog.weights_folder("bundled:text") / "config.json").is_file()
+    with pytest.raises(OutcropError, match=r"bundled:nothing.*config\.json"):
+        catalog.weights_folder("bundled:nothing")
+    with pytest.raises(OutcropError, match="absolute"):
+        catalog.weights_folder("models/llama")
+    with pytest.raises(OutcropError, match=r"tokenizer\.json.*safetensors"):
+        (tmp_path / "config.json").write_text("{}")
+        catalog.weights_folder(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    assert catalog.weights_folder(str(tmp_path)) == tmp_path
+
+
+def test_bundled_names_stay_inside_the_bases(catalog: Catalog) -> None:
+    for name in ("bundled:../bases/text", f"bundled:{catalog.bases / 'text'}", "bundled:", "text"):
+        with pytest.raises(OutcropError, match="bundled:<name>"):
+            catalog.weights_folder(name)
+
+
+def broken(tmp_path: Path, old: str, new: str) -> str:
+    """The message for the shipped catalogue with one change."""
+    text = MODELS.read_text("utf-8")
+    assert old in text
+    path = tmp_path / "models.toml"
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(OutcropError) as caught:
+        Catalog.load(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("max_tokens = 8192", 'max_tokens = "8192"', (EXPRESS, "inference.max_tokens")),
+        ("max_tokens = 8192", "max_tokens = 0", (EXPRESS, "inference.max_tokens", ">= 1")),
+        ('body = "titan-text"', 'bodies = "titan-text"', (EXPRESS, "bodies")),
+        ('provider = "Amazon"\n', "", (EXPRESS, "provider")),
+        ("unit_hour = 20.50", "unit_hour = -1", (EXPRESS, "prices.unit_hour")),
+        ('default = "5" }\nbatchSize', 'default = "50" }\nbatchSize', (EXPRESS, "epochCount", "between 1 and 10")),
+        ('default = "1.0E-5"', 'default = "small"', (EXPRESS, "learningRate", "'small'")),
+        ("epochCount = {", "loraRank = {", (EXPRESS, "loraRank", "our own")),
+        ("learningRate = {", "rate = {", (EXPRESS, "FINE_TUNING", "learningRate")),
+        ("FINE_TUNING]", "FINE_TUNE]", (EXPRESS, "FINE_TUNE")),
+        (
+            'long_id = "amazon.titan-text-lite-v1:0:4k"',
+            'long_id = "amazon.x"',
+            ("amazon.titan-text-lite-v1", "amazon.x"),
+        ),
+        (
+            'provisioned_ids = ["amazon.titan-text-lite-v1:0:4k"]',
+            'provisioned_ids = ["amazon.titan-text-lite-v1:0:4k", "amazon.titan-text-express-v1"]',
+            ("amazon.titan-text-lite-v1", "taken by amazon.titan-text-express-v1"),
+        ),
+        ("up_to_batch = 4", "up_to_batch = 1", (EXPRESS, "up_to_batch")),
+        ("[weights.other]", "[weights.another]", ("[weights.other]",)),
+        ("[weights.other]", "[wieghts.other]", ("wieghts",)),
+        ("learning_rate = { lora = 3e-3", "learning_rate = { lora = 0", ("bundled:text", "learning_rate")),
+        ("[weights.other]", "[weights.other", ("line",)),
+    ],
+)
+def test_a_broken_catalogue_names_row_and_field(tmp_path: Path, old: str, new: str, parts: tuple[str, ...]) -> None:
+    message = broken(tmp_path, old, new)
+    for part in parts:
+        assert part in message
+
+
+def test_a_missing_catalogue_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutcropError, match="none"):
+        Catalog.load(tmp_path / "none.toml")
+
+
+def test_what_is_not_verified_says_so() -> None:
+    lines = MODELS.read_text("utf-8").splitlines()
+    for line in lines:
+        if line.startswith(("max_records", "regions", "tokens_per_minute_per_unit")):
+            assert "# unverified" in line, line
+    assert tomllib.loads("\n".join(lines))["models"]
