@@ -139,7 +139,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     database = Database(settings.database or f"sqlite:///{directory.database}")
     migrate(database)
     store = Store.over(database)
-    catalog = Catalog()
+    catalog = Catalog.load()
     identity = Identity(store.access, account=settings.account, now=now)
     _write_credentials(identity, directory, settings)
     disk = Disk(directory.buckets)

@@ -4,18 +4,23 @@ import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.settings import Settings
+
+if TYPE_CHECKING:  # SQLAlchemy is not worth waiting for before a help text
+    from outcrop.store.store import Store
 
 commands = typer.Typer(
     name="outcrop",
@@ -112,6 +117,63 @@ def env(data: Data = None) -> None:
         print(f"export {name}={shlex.quote(value)}")
     # A profile or a session token of another account would win over the keys, or be sent beside them.
     print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_BEARER_TOKEN_BEDROCK")
+
+
+@models_commands.command("list")
+def list_models(data: Data = None) -> None:
+    """Every foundation model, and the weights that really run behind it."""
+    from outcrop.catalog.catalog import Catalog, effective_weights
+
+    table = Table(title="foundation models")
+    for column in ("id", "name", "customizations", "weights that really run"):
+        table.add_column(column, overflow="fold")
+    with _store(data) as store:
+        for row in Catalog.load().rows:
+            weights = effective_weights(row, store.models)
+            stands_in = " (stands in)" if weights.startswith("bundled:") else ""
+            table.add_row(row.long_id, row.name, ", ".join(row.customizations), escape(weights) + stands_in)
+    Console().print(table)
+
+
+@models_commands.command("use")
+def use_weights(
+    model_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A foundation model's id, as `outcrop models list` has it.")
+    ],
+    weights: Annotated[str, typer.Argument(help="A folder in Hugging Face layout, or bundled:text.")],
+    data: Data = None,
+) -> None:
+    """Put other weights behind a foundation model's id; custom models keep those that they were trained on."""
+    from outcrop.catalog.catalog import BUNDLED, Catalog
+
+    catalog = Catalog.load()
+    row = catalog.find(model_id)
+    if row is None:
+        known = ", ".join(row.long_id for row in catalog.rows)
+        raise OutcropError(f"{model_id!r} is not a foundation model of the catalogue; there are {known}")
+    name = weights if weights.startswith(BUNDLED) else str(Path(weights).absolute())
+    folder = catalog.weights_folder(name)
+    with _store(data) as store:
+        store.models.use_weights(row.long_id, name)
+    Console(highlight=False).print(f"{row.long_id} now runs {escape(name)} ({escape(str(folder))})")
+
+
+@contextmanager
+def _store(data: Path | None) -> Iterator["Store"]:
+    """The store of a data directory that a server has made, whether one runs now or not."""
+    from outcrop.migrations import migrate
+    from outcrop.store.database import Database
+    from outcrop.store.store import Store
+
+    settings = settings_from(data=data)
+    directory = DataDirectory(settings.data.absolute())
+    directory.prepare()
+    database = Database(settings.database or f"sqlite:///{directory.database}")
+    try:
+        migrate(database)
+        yield Store.over(database)
+    finally:
+        database.close()
 
 
 @commands.command()

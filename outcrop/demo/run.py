@@ -119,7 +119,7 @@ def _measures(answer: Mapping[str, Any], events: Sequence[Event]) -> dict[str, A
 
 def _cost(train: Sequence[dict[str, str]]) -> dict[str, Any]:
     """What AWS's list prices make of the same job; tokens as its quotas count them, six characters each."""
-    row = Catalog().find(flow.BASE)
+    row = Catalog.load().find(flow.BASE)
     assert row is not None  # the demo's own base
     characters = sum(len(pair["prompt"]) + len(pair["completion"]) for pair in train)
     tokens = characters // row.dataset.characters_per_token * int(flow.HYPERPARAMETERS["epochCount"])
