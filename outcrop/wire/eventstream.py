@@ -1,0 +1,38 @@
+"""Events as frames of application/vnd.amazon.eventstream. Bytes in, bytes out; knows no shape and no service.
+
+A frame: total length, header length, CRC32 of those eight bytes, headers, payload, CRC32 of all before it; big-endian.
+"""
+
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
+
+STRING_HEADER: Final = 7
+"""The type byte of a string value; AWS sends no other kind for the events spoken here."""
+
+MAX_HEADERS: Final = 128 * 1024
+"""botocore's and smithy's bound on a frame's headers."""
+
+MAX_PAYLOAD: Final = 16 * 1024 * 1024
+"""AWS's bound on a frame's payload; botocore refuses more than 24 MiB."""
+
+
+def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
+    """Return one frame. Raises ValueError when a header or the payload is longer than the format allows."""
+    head = b"".join(_header(name, value) for name, value in headers.items())
+    if len(head) > MAX_HEADERS or len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"an event of {len(head)} header bytes and {len(payload)} payload bytes fits no frame")
+    prelude = struct.pack(">II", 12 + len(head) + len(payload) + 4, len(head))
+    prelude += struct.pack(">I", zlib.crc32(prelude))
+    message = prelude + head + payload
+    return message + struct.pack(">I", zlib.crc32(message))
+
+
+def _header(name: str, value: str) -> bytes:
+    raw_name, raw_value = name.encode(), value.encode()
+    if len(raw_name) > 255 or len(raw_value) > 32767:
+        raise ValueError(f"the event header {name!r} is too long")
+    return struct.pack(">B", len(raw_name)) + raw_name + struct.pack(">BH", STRING_HEADER, len(raw_value)) + raw_value
