@@ -1,22 +1,27 @@
 """Who asks, and the rooms that an operation may use; nothing of any operation itself.
 
 `Rooms` is built once in app.py. `Call` is made for each request by `admit` and handed to the operation; it is frozen,
-so nothing is filled in on the way.
+so nothing is filled in on the way. What each operation needs stands in actions.py, who may in `identity`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from outcrop.api.actions import TABLE, Target
 from outcrop.catalog.catalog import Catalog
-from outcrop.identity import Identity
+from outcrop.errors import AccessDeniedException, ServiceError
+from outcrop.identity import Decision, Given, Identity
 from outcrop.objects.disk import Disk
 from outcrop.records import Arn, Principal
 from outcrop.serve.fleet import Fleet
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Signed
+
+BUCKET_ARN: Final = "arn:aws:s3:::"
+HEADER_KEYS: Final = {"user-agent": "aws:UserAgent", "referer": "aws:Referer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +61,87 @@ class Call:
         """An ARN of this call's account and region."""
         return str(Arn(service=service, region=self.region, account=self.rooms.account, resource=resource))
 
-    def may(self, action: str, resource: str, context: Mapping[str, str | list[str]] | None = None) -> bool:
-        """Whether the caller may do the action (s3:GetObject) to the resource (an ARN)."""
-        raise NotImplementedError
+    @property
+    def given(self) -> dict[str, str]:
+        """The condition keys that every request has."""
+        signed = self.signed
+        keys = {
+            "aws:SecureTransport": "true" if signed.secure else "false",
+            "aws:RequestedRegion": signed.region,
+            "aws:ResourceAccount": self.rooms.account,
+            "aws:SourceIp": signed.source_ip,
+        }
+        keys |= {key: signed.headers[name] for name, key in HEADER_KEYS.items() if name in signed.headers}
+        if signed.service == "s3":
+            keys |= {f"s3:{name}": value for name, value in signed.headers.items() if name.startswith("x-amz-")}
+            keys["s3:ResourceAccount"] = self.rooms.account
+            if signed.access_key is not None:
+                in_header = "authorization" in signed.headers
+                keys["s3:authType"] = "REST-HEADER" if in_header else "REST-QUERY-STRING"
+        return keys
 
-    def require(self, action: str, resource: str, context: Mapping[str, str | list[str]] | None = None) -> None:
+    def ask(self, action: str, resource: str, context: Given | None = None) -> Decision:
+        """Whether the caller may do the action to the resource, with the reason if not.
+
+        context: the operation's own condition keys (s3:prefix, iam:PassedToService, …).
+        """
+        policy = None
+        if resource.startswith(BUCKET_ARN):
+            bucket = resource[len(BUCKET_ARN) :].partition("/")[0]
+            policy = self.rooms.store.buckets.policy(bucket)
+        if self.caller.admin and policy is None:
+            # Nothing is left that could deny it; and the commonest call of all is not kept waiting for its context.
+            return self.rooms.identity.decide(self.caller, action, resource, {})
+        given = {**self._tags(resource), **self.given, **(context or {})}
+        return self.rooms.identity.decide(self.caller, action, resource, given, policy)
+
+    def _tags(self, resource: str) -> dict[str, str]:
+        """aws:ResourceTag/… of a Bedrock resource, s3:ExistingObjectTag/… of an object."""
+        store = self.rooms.store
+        if resource.startswith(BUCKET_ARN):
+            bucket, slash, key = resource[len(BUCKET_ARN) :].partition("/")
+            found = store.objects.get(bucket, key) if slash else None
+            tags = found.attributes.tags if found else {}
+            return {f"s3:ExistingObjectTag/{name}": value for name, value in tags.items()}
+        if resource.startswith("arn:aws:bedrock:"):
+            return {f"aws:ResourceTag/{tag['key']}": tag["value"] for tag in store.tags.of(resource)}
+        return {}
+
+    def may(self, action: str, resource: str, context: Given | None = None) -> bool:
+        """Whether the caller may do the action (s3:GetObject) to the resource (an ARN)."""
+        return self.ask(action, resource, context).allowed
+
+    def require(self, action: str, resource: str, context: Given | None = None) -> None:
         """Raise the service's AccessDenied unless the caller may do the action to the resource."""
-        raise NotImplementedError
+        decision = self.ask(action, resource, context)
+        if not decision:
+            raise self.denied(action, resource, decision.reason)
+
+    def denied(self, action: str, resource: str, reason: str = "") -> ServiceError:
+        """The service's AccessDenied in AWS's words."""
+        service = self.signed.service
+        if self.signed.access_key is None:
+            return ServiceError("Access Denied", code="AccessDenied", status=403)
+        # S3 puts the ARN between quotation marks, the others do not.
+        name = f'"{resource}"' if service == "s3" else resource
+        start = f"User: {self.caller.arn} is not authorized to perform: {action} on resource: {name}"
+        message = f"{start} {reason}" if reason else start
+        if service in ("bedrock", "bedrock-runtime"):
+            return AccessDeniedException(message)
+        return ServiceError(message, code="AccessDenied", status=403)
 
 
 def admit(rooms: Rooms, signed: Signed, params: Mapping[str, Any]) -> Call:
-    """The call of a verified request, or AccessDenied in the service's own form."""
-    raise NotImplementedError
+    """The call of a verified request; AccessDenied in the service's own form where the caller lacks a permission.
+
+    Raises KeyError for an operation without a row in actions.py: what nobody thought about is not let through.
+    """
+    call = Call(signed, rooms.identity.principal_for(signed.access_key), rooms)
+    needs = TABLE[signed.service][signed.operation]
+    if call.caller.admin and signed.service != "s3":
+        return call  # Only bucket policies can deny the admin anything: no ARN need be looked up.
+    target = Target(params=params, region=signed.region, account=rooms.account, store=rooms.store)
+    for need in needs:
+        if need.when is None or params.get(need.when):
+            call.require(need.action, need.on(target), need.given(target))
+    return call
