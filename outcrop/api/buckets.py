@@ -122,10 +122,18 @@ def _location(signed_for: str, constraint: str | None) -> str:
     return region
 
 
-def head_bucket(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
+def elsewhere(call: Call, bucket: Bucket) -> Reply | None:
+    """What a HEAD gets that was signed for another region than the bucket's: a header is all that it can tell."""
+    if call.signed.access_key is None or bucket.region == call.region:
+        return None
+    return Reply({}, status=400, headers={"x-amz-bucket-region": bucket.region})
+
+
+def head_bucket(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any] | Reply:
     """Say that the bucket is there, and where."""
-    bucket = here(call, params)
-    return {"BucketRegion": bucket.region, "BucketArn": bucket_arn(bucket.name), "AccessPointAlias": False}
+    bucket = here(call, params, anywhere=True)
+    there = {"BucketRegion": bucket.region, "BucketArn": bucket_arn(bucket.name), "AccessPointAlias": False}
+    return elsewhere(call, bucket) or there
 
 
 def get_bucket_location(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:

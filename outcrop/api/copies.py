@@ -71,7 +71,9 @@ def copy_object(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
                 f"The specified copy source is larger than the maximum allowable size for a copy source: {COPY_BYTES}"
             )
         attributes = _attributes(source.stored, params)
-        if attributes.tags:
+        if attributes.tags and "Tagging" not in params:
+            # Tags in a header were asked about at admission; those of the source travel unnamed.
+            call.require("s3:GetObjectTagging", object_arn(source.stored.bucket, source.stored.key))
             call.require("s3:PutObjectTagging", object_arn(bucket.name, key))
         _check_change(source.stored, bucket.name, key, params)
         check_write(call.rooms.store.objects.get(bucket.name, key), key, params)

@@ -19,7 +19,7 @@ from outcrop.api.object_members import (
     quoted,
     refuse,
 )
-from outcrop.api.objects import PUT_BYTES, instant, object_arn, received
+from outcrop.api.objects import PUT_BYTES, instant, received
 from outcrop.objects import faults
 from outcrop.objects.checksums import ALGORITHMS, CRCS, DEFAULT, composite, whole
 from outcrop.objects.conditions import check_write, copy_span
@@ -42,8 +42,6 @@ def create_multipart_upload(call: Call, params: Mapping[str, Any]) -> Mapping[st
     check_key(key)
     refuse(params)
     attributes = attributes_of(params)
-    if attributes.tags:
-        call.require("s3:PutObjectTagging", object_arn(bucket.name, key))
     named = algorithm_of(params)
     algorithm = named or DEFAULT
     kind = params.get("ChecksumType") or (FULL if algorithm == DEFAULT else COMPOSITE)

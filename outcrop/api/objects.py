@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final
 from uuid import uuid4
 
-from outcrop.api.buckets import bucket_arn, here, standing
+from outcrop.api.buckets import bucket_arn, elsewhere, here, standing
 from outcrop.api.call import Call
 from outcrop.api.object_members import (
     attributes_of,
@@ -93,8 +93,6 @@ def put_object(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     check_key(key)
     refuse(params)
     attributes = attributes_of(params)
-    if attributes.tags:
-        call.require("s3:PutObjectTagging", object_arn(bucket.name, key))
     # Asked twice: here to spare the disk, and in the transaction to be true.
     check_write(call.rooms.store.objects.get(bucket.name, key), key, params)
     blob, algorithm = received(call, params["Body"])
@@ -187,7 +185,10 @@ def _open(call: Call, stored: StoredObject, content: Sequence[Blob], start: int)
 
 def head_object(call: Call, params: Mapping[str, Any]) -> Reply:
     """Tell of an object what a GET would, without its bytes."""
-    bucket = here(call, params)
+    bucket = here(call, params, anywhere=True)
+    away = elsewhere(call, bucket)
+    if away is not None:
+        return away
     refuse(params)
     check_version(params)
     stored, content = lookup(call, bucket, params["Key"])

@@ -2,10 +2,9 @@
 
 Knows a directory and nothing of buckets, keys or the database: a row elsewhere makes a blob visible, and `sweep`
 removes the files that no row names (a process died between rename and commit, or between commit and unlink).
-Layout: <root>/<first two digits of the id>/<id>.
+Layout: <root>/<first two digits of the id>/<id>. A full disk is an OSError: nothing half-written stays behind.
 """
 
-import errno
 import hashlib
 import io
 import os
@@ -13,12 +12,10 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from outcrop.errors import ServiceError
 from outcrop.objects.checksums import Digest
 
 COPY_BYTES: Final = 1 << 20
@@ -72,17 +69,15 @@ class Disk:
     def adopt(self, path: Path) -> str:
         """Take a finished, fsynced file on the same file system as a new blob; returns its id."""
         blob, place = self._new()
-        with _room():
-            path.rename(place)
-            _sync_directory(place.parent)
+        path.rename(place)
+        _sync_directory(place.parent)
         return blob
 
     def link(self, blob: str) -> str:
         """A second blob of the same bytes, which costs no space."""
         twin, place = self._new()
-        with _room():
-            os.link(self._path(blob), place)
-            _sync_directory(place.parent)
+        os.link(self._path(blob), place)
+        _sync_directory(place.parent)
         return twin
 
     def copy(self, source: BinaryIO, length: int, algorithm: str) -> Written:
@@ -90,7 +85,7 @@ class Disk:
         blob, place = self._new()
         digest, md5 = Digest(algorithm), hashlib.md5(usedforsecurity=False)
         try:
-            with _room(), place.open("xb") as target:
+            with place.open("xb") as target:
                 for data in _read(source, length):
                     target.write(data)
                     digest.update(data)
@@ -172,9 +167,8 @@ class Disk:
         blob = secrets.token_hex(16)
         place = self._path(blob)
         if not place.parent.is_dir():
-            with _room():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _sync_directory(self._root)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _sync_directory(self._root)
         return blob, place
 
     def _path(self, blob: str) -> Path:
@@ -243,18 +237,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Turn a full disk into an answer that says so."""
-    try:
-        yield
-    except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ServiceError(
-            "The disk of this server's data directory is full: nothing was written.",
-            code="InsufficientStorage",
-            status=507,
-        ) from fault
