@@ -144,14 +144,14 @@ def use_weights(
     data: Data = None,
 ) -> None:
     """Put other weights behind a foundation model's id; custom models keep those that they were trained on."""
-    from outcrop.catalog.catalog import BUNDLED, Catalog
+    from outcrop.catalog.catalog import Catalog
 
     catalog = Catalog.load()
     row = catalog.find(model_id)
     if row is None:
         known = ", ".join(row.long_id for row in catalog.rows)
         raise OutcropError(f"{model_id!r} is not a foundation model of the catalogue; there are {known}")
-    name = weights if weights.startswith(BUNDLED) else str(Path(weights).absolute())
+    name = weights if weights.startswith("bundled:") else str(Path(weights).absolute())
     folder = catalog.weights_folder(name)
     with _store(data) as store:
         store.models.use_weights(row.long_id, name)
