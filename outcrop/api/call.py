@@ -69,8 +69,9 @@ class Call:
             "aws:SecureTransport": "true" if signed.secure else "false",
             "aws:RequestedRegion": signed.region,
             "aws:ResourceAccount": self.rooms.account,
-            "aws:SourceIp": signed.source_ip,
         }
+        if signed.source_ip:
+            keys["aws:SourceIp"] = signed.source_ip
         keys |= {key: signed.headers[name] for name, key in HEADER_KEYS.items() if name in signed.headers}
         if signed.service == "s3":
             keys |= {f"s3:{name}": value for name, value in signed.headers.items() if name.startswith("x-amz-")}

@@ -55,7 +55,7 @@ class Signed:
     """A request whose signature held: who asks, for what, where.
 
     `access_key` None is an anonymous S3 request. `service` is botocore's name, `operation` AWS's. `headers` have
-    lower-case names. `secure`: it came over TLS.
+    lower-case names. `secure`: it came over TLS. `source_ip`: the address at the other end of the connection, if known.
     """
 
     access_key: str | None
@@ -66,6 +66,7 @@ class Signed:
     host: str
     headers: Mapping[str, str]
     secure: bool
+    source_ip: str = ""
 
 
 Function = Callable[[Signed, dict[str, Any]], Mapping[str, Any] | Reply]
@@ -262,6 +263,7 @@ class Gateway:
             host=request.host,
             headers=request.headers,
             secure=request.scheme == "https",
+            source_ip=request.client,
         )
         return signed, proof, payload
 

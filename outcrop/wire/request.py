@@ -26,7 +26,8 @@ class Request:
     """A request's head.
 
     `path` and `query` are as they came, still percent-encoded. `headers` has lower-case names; a repeated header is one
-    value joined with commas, as RFC 9110 has it and as SigV4 signs it.
+    value joined with commas, as RFC 9110 has it and as SigV4 signs it. `client` is the address of the
+    connection's other end.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request:
     query: str
     headers: Mapping[str, str]
     scheme: str = "http"
+    client: str = ""
 
     @property
     def host(self) -> str:
@@ -67,4 +69,5 @@ def from_scope(scope: Mapping[str, Any]) -> Request:
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     # granian gives the raw path with the query cut off; other servers may leave it on.
     path = scope["raw_path"].decode("latin-1").partition("?")[0]
-    return Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, scope["scheme"])
+    query, client = scope["query_string"].decode("latin-1"), (scope.get("client") or ("",))[0]
+    return Request(scope["method"], path, query, headers, scope["scheme"], client)
