@@ -1,14 +1,50 @@
-"""The second loop: wanted models become engine processes, and a caller gets a lease on one of them."""
+"""The second loop: wanted models become engine processes, and a caller gets a lease on one of them.
 
+One thread looks at the store, asks `moves` what to do and does it; `lease()` may be called from any thread. Knows the
+store's throughputs and models, the catalogue's weights and engine processes; nothing of requests or their dialects.
+"""
+
+import hashlib
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from outcrop.catalog.catalog import Catalog
+from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
+from outcrop.records import Prompt, Throughput
 from outcrop.serve.line import Line
+from outcrop.serve.moves import Fail, Load, Move, Seat, Serve, Start, Stop, Unload, Want, moves
+from outcrop.serve.process import EngineCommand, EngineProcess
+from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
+from outcrop.serve.seats import Seating
+from outcrop.serve.units import Bucket
+from outcrop.store.refusals import Gone
 from outcrop.store.store import Store
+
+log = structlog.get_logger()
+
+BASE: Final = "base"
+"""What a base is called on its engine; adapters are called by their models' ids, which are longer."""
+
+OWN_ENGINE: Final = (sys.executable, "-m", "outcrop.engines.host")
+
+QUICK_SECONDS: Final = 0.05
+SLOW_SECONDS: Final = 1.0
+"""How often the loop looks by itself: while an engine loads, and otherwise, should a bell have been missed."""
+
+MOST_WAITING: Final = 16
+"""Calls that may wait for an engine to load: each holds a thread that other operations need."""
+
+PROOF: Final = Prompt(text="a", max_tokens=1, temperature=0.0)
+"""What a model must answer before its throughput is in service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +53,18 @@ class Lease:
 
     line: Line
     model: str
+    """What the model is called on the line."""
     charge: Callable[[int, int], None]
+    """Tells how many tokens the prompt and the answer really had; nothing told is nothing charged."""
 
 
 class Fleet:
-    """Engine processes for every wanted model."""
+    """Engine processes for every wanted model.
+
+    models: folder of custom models, one an id; logs: where engines write; threads: of an engine, 0 for its own choice;
+    on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that a base's engine stays
+    after its last call when no throughput needs it; program: what starts an engine.
+    """
 
     def __init__(
         self,
@@ -33,27 +76,286 @@ class Fleet:
         now: Callable[[], datetime],
         threads: int = 0,
         on_demand_wait: float = 60.0,
+        on_demand_keep: float = 900.0,
+        program: tuple[str, ...] = OWN_ENGINE,
     ) -> None:
-        raise NotImplementedError
+        self._store, self._logs, self._now = store, logs, now
+        self._seating = Seating(store, catalog, models)
+        self._command = EngineCommand(program, ("--threads", str(threads)) if threads else ())
+        self._wait, self._keep = on_demand_wait, on_demand_keep
+        self._lock = threading.Condition()
+        self._engines: dict[Path, Running] = {}
+        self._routes: dict[str, Seat] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._on_demand: dict[str, float] = {}
+        self._broken: dict[str, str] = {}
+        self._waiters = threading.BoundedSemaphore(MOST_WAITING)
+        self._bell = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
+
+    # -------------------------------------------------------------------------------------------- from any thread
 
     def start(self) -> None:
         """Start the loop."""
-        raise NotImplementedError
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the loop and every engine."""
-        raise NotImplementedError
+        """End the loop and every engine; calls that wait get ModelNotReadyException."""
+        with self._lock:
+            self._ended = True
+            running = list(self._engines.values())
+            self._lock.notify_all()
+        self._bell.set()
+        for engine in running:
+            if engine.process is not None:
+                engine.process.ask_end()
+        if self._thread.is_alive():
+            self._thread.join()
+        for engine in running:
+            engine.end()
 
     def wake(self) -> None:
         """Look at the store now."""
-        raise NotImplementedError
+        self._bell.set()
 
-    def lease(self, target: str, region: str, estimate_tokens: int) -> AbstractContextManager[Lease]:
-        """Wait for the model's engine and admit one request."""
+    @contextmanager
+    def lease(self, target: str, region: str, estimate_tokens: int) -> Iterator[Lease]:
+        """The right to ask what the caller named: a throughput's ARN, or a foundation model's long id.
 
-        @contextmanager
-        def entered() -> Iterator[Lease]:
-            raise NotImplementedError
-            yield
+        estimate_tokens: prompt and answer together; set aside until the lease ends, then what was charged is counted.
+        Raises ThrottlingException over the model units, ModelNotReadyException when the engine does not serve in time,
+        ModelErrorException when it cannot be started.
+        """
+        bucket = self._buckets.get(target)
+        reserved = bucket.take(estimate_tokens) if bucket else 0
+        used = [0]
 
-        return entered()
+        def charge(prompt_tokens: int, completion_tokens: int) -> None:
+            used[0] = prompt_tokens + completion_tokens
+
+        try:
+            with self._seated(target, region) as (line, model):
+                yield Lease(line, model, charge)
+        finally:
+            if bucket:
+                bucket.settle(reserved, used[0])
+
+    @contextmanager
+    def _seated(self, target: str, region: str) -> Iterator[tuple[Line, str]]:
+        engine, seat, line = self._await_seat(target, region)
+        try:
+            yield line, seat.adapter or BASE
+        finally:
+            with self._lock:
+                engine.leased[seat.adapter] -= 1
+                if target in self._on_demand:
+                    self._on_demand[target] = time.monotonic()
+            # Something may have waited for this to end, or this ended because the engine did.
+            self._bell.set()
+
+    def _await_seat(self, target: str, region: str) -> tuple[Running, Seat, Line]:
+        """Wait until the target is served, and count a lease upon its seat."""
+        deadline = time.monotonic() + self._wait
+        if found := self._try_seat(target, region):
+            return found
+        if not self._waiters.acquire(blocking=False):
+            raise ThrottlingException("Too many requests, please wait before trying again.")
+        try:
+            while True:
+                self._bell.set()
+                with self._lock:
+                    if not self._ended:
+                        self._lock.wait(min(SLOW_SECONDS, max(0.0, deadline - time.monotonic())))
+                if found := self._try_seat(target, region):
+                    return found
+                if self._ended or time.monotonic() >= deadline:
+                    raise ModelNotReadyException("The model is still loading. Wait a few seconds and try again.")
+        finally:
+            self._waiters.release()
+
+    def _try_seat(self, target: str, region: str) -> tuple[Running, Seat, Line] | None:
+        """A lease upon the target's seat, or None while it is not served yet."""
+        with self._lock:
+            if not target.startswith("arn:"):
+                self._on_demand[target] = time.monotonic()
+            seat = self._routes.get(target)
+            engine = self._engines.get(seat.weights) if seat else None
+            reason = self._broken.get(target)
+            if seat is not None and engine is not None:
+                if line := engine.serves(seat):
+                    engine.leased[seat.adapter] += 1
+                    return engine, seat, line
+                reason = engine.why_not(seat)
+        if reason is not None:
+            raise ModelErrorException(f"The model cannot be served in {region}: {reason}")
+        return None
+
+    # -------------------------------------------------------------------------------------------------- the loop
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                loading = self.tick()
+            except Exception:
+                # One of the four borders: whatever went wrong, engines and callers need the next look at them.
+                log.exception("fleet tick failed")
+                loading = False
+            self._bell.wait(QUICK_SECONDS if loading else SLOW_SECONDS)
+            self._bell.clear()
+
+    def tick(self) -> bool:
+        """Look once at what is wanted and what runs, and do what follows; true while an engine is loading."""
+        if self._ended:
+            return False
+        self._look()
+        throughputs = self._store.throughputs.wanted()
+        wants = [self._seating.of_throughput(throughput) for throughput in throughputs] + self._wants_on_demand()
+        with self._lock:
+            self._route(throughputs, wants)
+            engines = {weights: engine.view() for weights, engine in self._engines.items()}
+        for move in moves(wants, engines, time.monotonic()):
+            self._do(move)
+        with self._lock:
+            self._lock.notify_all()
+            return any(engine.view().state == "loading" for engine in self._engines.values())
+
+    def _look(self) -> None:
+        """See which engines serve now and which have died."""
+        with self._lock:
+            for engine in self._engines.values():
+                engine.look(time.monotonic())
+
+    # --------------------------------------------------------------------------------------------- what is wanted
+
+    def _wants_on_demand(self) -> list[Want]:
+        """Bases that were asked lately."""
+        with self._lock:
+            oldest = time.monotonic() - self._keep
+            self._on_demand = {target: used for target, used in self._on_demand.items() if used >= oldest}
+            targets = list(self._on_demand)
+        return [self._seating.of_base(target) for target in targets]
+
+    def _route(self, throughputs: list[Throughput], wants: list[Want]) -> None:
+        """Where callers of what is in service go, and how much each throughput admits."""
+        for want in wants:
+            if want.broken is not None and want.broken != self._broken.get(want.target):
+                log.warning("model cannot be served", target=want.target, reason=want.broken)
+        self._broken = {want.target: want.broken for want in wants if want.broken is not None}
+        self._routes = {want.target: want.seats[0] for want in wants if want.seats and want.status != "Creating"}
+        buckets = {}
+        for throughput in throughputs:
+            rate = self._seating.rate(throughput)
+            bucket = self._buckets.get(throughput.arn) or Bucket(rate)
+            bucket.resize(rate)
+            buckets[throughput.arn] = bucket
+        self._buckets = buckets
+
+    # ------------------------------------------------------------------------------------------------- the moves
+
+    def _do(self, move: Move) -> None:
+        match move:
+            case Start(weights):
+                self._start_engine(weights)
+            case Stop(weights):
+                self._stop_engine(weights)
+            case Load(seat):
+                self._load(seat)
+            case Unload(weights, adapter):
+                self._unload(weights, adapter)
+            case Serve(target, seat):
+                self._serve(target, seat)
+            case Fail(target, reason):
+                self._fail(target, reason)
+
+    def _start_engine(self, weights: Path) -> None:
+        slug = f"engine-{weights.name}-{hashlib.sha256(str(weights).encode()).hexdigest()[:8]}"
+        ready = self._logs / f".{slug}.ready"
+        with self._lock:
+            if self._ended:
+                return
+            engine = self._engines.setdefault(weights, Running(weights))
+            try:
+                command = self._command.line(weights, BASE, ready)
+                engine.process = EngineProcess(command, self._logs / f"{slug}.log", ready)
+            except OSError as fault:
+                engine.fault = f"the engine's program cannot be started: {fault}"
+                engine.retry_at = time.monotonic() + LONGEST_RETRY_SECONDS
+                log.error("engine cannot start", weights=str(weights), reason=engine.fault)  # noqa: TRY400
+                return
+        log.info("engine starts", weights=str(weights), pid=engine.process.pid)
+
+    def _stop_engine(self, weights: Path) -> None:
+        with self._lock:
+            engine = self._engines[weights]
+            if any(engine.leased.values()):
+                return
+            del self._engines[weights]
+        log.info("engine stops", weights=str(weights))
+        engine.end()
+
+    def _load(self, seat: Seat) -> None:
+        assert seat.adapter is not None
+        assert seat.folder is not None
+        engine = self._engines[seat.weights]
+        line = engine.line
+        if line is None:
+            return
+        try:
+            line.load_adapter(seat.adapter, seat.folder)
+        except ModelNotReadyException:
+            return  # The engine died; the next look finds it so.
+        except OutcropError as fault:
+            log.error("adapter does not load", model=seat.adapter, reason=str(fault))  # noqa: TRY400
+            with self._lock:
+                engine.refused[seat.adapter] = str(fault)
+        else:
+            with self._lock:
+                engine.adapters.add(seat.adapter)
+        # What waits for this adapter should not wait for the slow look.
+        self._bell.set()
+
+    def _unload(self, weights: Path, adapter: str) -> None:
+        with self._lock:
+            engine = self._engines[weights]
+            if engine.line is None or engine.leased[adapter]:
+                return
+            # First out of sight, then out of the engine: no lease is given between the two.
+            engine.adapters.discard(adapter)
+            line = engine.line
+        line.unload_adapter(adapter)
+
+    def _serve(self, target: str, seat: Seat) -> None:
+        """Have the model make a token; then, and only then, its throughput is in service."""
+        line = self._engines[seat.weights].line
+        if line is None:
+            return
+        try:
+            line.complete(seat.adapter or BASE, PROOF)
+        except ModelNotReadyException:
+            return
+        except OutcropError as fault:
+            self._fail(target, f"the model does not answer: {fault}")
+            return
+        try:
+            throughput = self._store.throughputs.by_arn(target)
+            if throughput is None:
+                return
+            updating = throughput.status == "Updating"
+            settle = self._store.throughputs.updated if updating else self._store.throughputs.in_service
+            settle(target, self._now())
+        except Gone:
+            return
+        with self._lock:
+            self._routes[target] = seat
+            self._lock.notify_all()
+        # What served before may be taken away now.
+        self._bell.set()
+        log.info("throughput in service", throughput=target, model=seat.adapter or BASE)
+
+    def _fail(self, target: str, reason: str) -> None:
+        try:
+            self._store.throughputs.failed(target, reason, self._now())
+        except Gone:
+            return
+        log.error("throughput failed", throughput=target, reason=reason)

@@ -1,0 +1,106 @@
+"""One engine process: started, looked at, ended. Knows a command line and three files; nothing of models or requests.
+
+The engine ends when its standard input does, and only this process holds the other end: an engine never outlives the
+server, however the server ends.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+KEY_VARIABLE: Final = "OUTCROP_ENGINE_KEY"
+"""Environment variable with the bearer key that the engine asks of everyone: any user of the machine sees its port."""
+
+LOG_BYTES: Final = 10_000_000
+"""A log that has grown beyond this is begun anew at the engine's next start."""
+
+TAIL_BYTES: Final = 1500
+"""Of the log, for a failureMessage: AWS's member takes 2,048 characters."""
+
+END_SECONDS: Final = 5.0
+"""An engine that has not ended by then is killed: it keeps nothing that could be lost."""
+
+State = Literal["loading", "serving", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCommand:
+    """How engines are started: a program and what it is told beside its weights."""
+
+    program: Sequence[str]
+    """Takes --weights, --name, --port, --ready and `options`."""
+    options: Sequence[str] = ()
+
+    def line(self, weights: Path, name: str, ready: Path) -> list[str]:
+        """The whole command line for one base."""
+        told = ("--weights", str(weights), "--name", name, "--port", "0", "--ready", str(ready))
+        return [*self.program, *told, *self.options]
+
+
+class EngineProcess:
+    """A running engine; it is started by making one.
+
+    log: where its output is added; ready: the file in which it tells its port. Raises OSError when the program cannot
+    be started at all.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, ready: Path) -> None:
+        self.key = secrets.token_urlsafe(24)
+        self.log, self._ready = log, ready
+        ready.unlink(missing_ok=True)
+        grown = log.exists() and log.stat().st_size > LOG_BYTES
+        with log.open("wb" if grown else "ab") as output:
+            self._log_start = output.tell()
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, KEY_VARIABLE: self.key},
+                # A person's Ctrl-C is meant for the server, which ends its engines in order.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def state(self) -> State:
+        """Loading until its ready file is there, dead when it has ended for whatever reason."""
+        if self._process.poll() is not None:
+            return "dead"
+        return "serving" if self._ready.exists() else "loading"
+
+    def url(self) -> str:
+        """Where it answers; only once it serves."""
+        return f"http://127.0.0.1:{json.loads(self._ready.read_text())['port']}"
+
+    def story(self) -> str:
+        """How it ended and the last of what it wrote."""
+        code = self._process.poll()
+        how = "still runs" if code is None else f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        with self.log.open("rb") as file:
+            file.seek(max(self._log_start, self.log.stat().st_size - TAIL_BYTES))
+            tail = file.read().decode("utf-8", "replace").strip()
+        return f"the engine {how}: {tail}" if tail else f"the engine {how}"
+
+    def ask_end(self) -> None:
+        """Close its standard input: it ends by itself."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def end(self) -> None:
+        """End it and wait until it is gone."""
+        self.ask_end()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._ready.unlink(missing_ok=True)

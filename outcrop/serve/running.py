@@ -1,0 +1,101 @@
+"""An engine under the fleet's care: its process, the line to it, what it serves and who asks it.
+
+Fields are touched under the fleet's lock only. Knows clocks as numbers; nothing of the store.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+
+from outcrop.serve.line import Line
+from outcrop.serve.moves import Engine, EngineState, Seat
+from outcrop.serve.process import EngineProcess
+
+log = structlog.get_logger()
+
+FIRST_RETRY_SECONDS: Final = 0.5
+LONGEST_RETRY_SECONDS: Final = 60.0
+"""Wait before an engine that died is started again: doubled each time it dies, forgotten once it has stayed up."""
+
+SETTLED_SECONDS: Final = 60.0
+"""An engine that served so long has stayed up."""
+
+Change = Literal["serves", "died"]
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One engine, up or down."""
+
+    weights: Path
+    process: EngineProcess | None = None
+    line: Line | None = None
+    """The way to it; None while it does not serve."""
+    since: float = 0.0
+    adapters: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Adapters that it would not load, and why."""
+    leased: "Counter[str | None]" = field(default_factory=Counter)
+    deaths: int = 0
+    fault: str | None = None
+    """Why it did not come up at its last start."""
+    retry_at: float = 0.0
+
+    def view(self) -> Engine:
+        """As the moves see it."""
+        state: EngineState = "serving"
+        if self.line is None:
+            state = "down" if self.process is None else "loading"
+        leased = frozenset(name for name, count in self.leased.items() if count)
+        adapters, refused = frozenset(self.adapters), dict(self.refused)
+        return Engine(self.weights, state, adapters, refused, leased, self.fault, self.retry_at)
+
+    def serves(self, seat: Seat) -> Line | None:
+        """The line, if a prompt for this seat would be answered now."""
+        alive = self.process is not None and self.process.state() == "serving"
+        return self.line if alive and (seat.adapter is None or seat.adapter in self.adapters) else None
+
+    def why_not(self, seat: Seat) -> str | None:
+        """Why a seat is not served, where waiting would not help."""
+        return self.refused.get(seat.adapter or "") or self.fault
+
+    def look(self, clock: float) -> Change | None:
+        """See whether it has come up or died since the last look."""
+        if self.process is None:
+            return None
+        state = self.process.state()
+        if state == "dead":
+            self._mourn(self.process, clock)
+            return "died"
+        if state == "serving" and self.line is None:
+            self.line = Line(self.process.url(), self.process.key)
+            self.since, self.fault = clock, None
+            log.info("engine serves", weights=str(self.weights), pid=self.process.pid)
+            return "serves"
+        return None
+
+    def end(self) -> None:
+        """End the process; its adapters are gone with it."""
+        if self.line is not None:
+            self.line.close()
+        if self.process is not None:
+            self.process.end()
+        self.process = self.line = None
+        self.adapters.clear()
+        self.refused.clear()
+
+    def _mourn(self, process: EngineProcess, clock: float) -> None:
+        """Note why it died and when to start it again."""
+        served = self.line is not None
+        if served and clock - self.since > SETTLED_SECONDS:
+            self.deaths = 0
+        wait = min(FIRST_RETRY_SECONDS * 2**self.deaths, LONGEST_RETRY_SECONDS)
+        self.deaths += 1
+        self.retry_at = clock + wait
+        story = process.story()
+        self.fault = None if served else story
+        log.error("engine died", weights=str(self.weights), story=story, retry_in=wait)
+        self.end()

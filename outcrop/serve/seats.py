@@ -1,0 +1,71 @@
+"""From what is provisioned to where it is served: which weights, which adapter. Knows the store and the catalogue."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from outcrop.catalog.catalog import Catalog, effective_weights
+from outcrop.errors import OutcropError
+from outcrop.records import Throughput
+from outcrop.serve.moves import Seat, Want
+from outcrop.store.store import Store
+
+CUSTOM_MODEL = ":custom-model/"
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Finds the seats of models. models: folder of custom models, one an id."""
+
+    store: Store
+    catalog: Catalog
+    models: Path
+
+    def of_throughput(self, throughput: Throughput) -> Want:
+        """A throughput's seats: what serves now, then what is to serve."""
+        status: Literal["Creating", "InService", "Updating"] = "InService"
+        if throughput.status in ("Creating", "Updating"):
+            status = "Creating" if throughput.status == "Creating" else "Updating"
+        seats: list[Seat] = []
+        broken: str | None = None
+        for arn in dict.fromkeys((throughput.model_arn, throughput.desired_model_arn)):
+            try:
+                seats.append(self.of_model(arn))
+            except OutcropError as fault:
+                broken = str(fault)
+        return Want(throughput.arn, status, tuple(seats), broken)
+
+    def of_base(self, model_id: str) -> Want:
+        """The seat of a foundation model that is asked without throughput."""
+        try:
+            return Want(model_id, "OnDemand", (self.of_model(model_id),))
+        except OutcropError as fault:
+            return Want(model_id, "OnDemand", (), str(fault))
+
+    def of_model(self, identifier: str) -> Seat:
+        """Where a custom model (ARN) or a foundation model (id or ARN) is served.
+
+        Raises OutcropError when the model or its weights are not there.
+        """
+        if CUSTOM_MODEL in identifier:
+            return self._of_custom_model(identifier)
+        row = self.catalog.find(identifier)
+        if row is None:
+            raise OutcropError(f"the catalogue has no model {identifier}")
+        return Seat(self.catalog.weights_folder(effective_weights(row, self.store.models)))
+
+    def rate(self, throughput: Throughput) -> int:
+        """Tokens a minute that a throughput's units admit together."""
+        row = self.catalog.find(throughput.base_model_id)
+        return throughput.units * row.tokens_per_minute_per_unit if row else 0
+
+    def _of_custom_model(self, arn: str) -> Seat:
+        model = self.store.models.by_arn(arn)
+        if model is None:
+            raise OutcropError(f"there is no model {arn}")
+        folder = self.models / model.id
+        if not folder.is_dir():
+            raise OutcropError(f"the weights of {arn} are not at {folder}")
+        if model.method == "full":
+            return Seat(folder)
+        return Seat(self.catalog.weights_folder(model.base_weights), model.id, folder)
