@@ -150,14 +150,16 @@ def check_pairs(
     )
 
 
-def read_pairs(path: Path) -> Iterator[tuple[int, Pair]]:
-    """The records of a file that passed its check, with their line numbers; raises ValueError at a faulty line."""
+def read_pairs(path: Path, limits: Limits) -> Iterator[tuple[int, Pair]]:
+    """The records that check_pairs accepts under the same limits, with their line numbers, in the file's order.
+
+    Whoever needs all lines compares the count with the report's `records`: what is refused there is left out here.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(raw_lines(file), start=1):
             record = parse_pair(line.removesuffix(b"\n"), number)
-            if isinstance(record, Fault):
-                raise ValueError(f"{path}:{number}: {record.reason}")  # noqa: TRY004 - the file changed, not a type
-            yield number, record
+            if isinstance(record, Pair) and next(_quota_faults(record, number, limits), None) is None:
+                yield number, record
 
 
 def raw_lines(file: BinaryIO, seen: Callable[[bytes], object] = lambda _: None) -> Iterator[bytes]:

@@ -19,12 +19,16 @@ from numpy.typing import NDArray
 from outcrop.datasets.check import read_pairs
 from outcrop.datasets.formats import SNIPPET, Fault, Pair
 from outcrop.datasets.tokens import Encoder
+from outcrop.records import Limits
 
 SHARD_VERSION: Final = 1
 """Counts up when the same text would become other shards."""
 
 BATCH: Final = 512
 """Records that are tokenised together."""
+
+
+NO_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,10 +122,11 @@ def write_shard(
     folder: Path,
     sink: Callable[[Fault], object],
     *,
+    limits: Limits = NO_LIMITS,
     longest: int | None = None,
     pulse: Callable[[], None] = lambda: None,
 ) -> int:
-    """Tokenise a checked prompt/completion file into a shard folder; returns how many examples do not fit.
+    """Tokenise what check_pairs accepts of a file into a shard folder; returns how many of those examples do not fit.
 
     An example is start + prompt + completion + end. Nothing is cut: one longer than `longest` (or the model's context,
     whichever is smaller) goes to `sink` as a fault, and then no shard is left behind. The folder appears whole or not
@@ -134,7 +139,7 @@ def write_shard(
     offsets = array("q", [0])
     faults = 0
     with (draft / "tokens").open("wb") as tokens, (draft / "scored").open("wb") as scored:
-        records = read_pairs(source)
+        records = read_pairs(source, limits)
         while batch := list(islice(records, BATCH)):
             pulse()
             for number, pair, ids, start in _encode(batch, encoder):

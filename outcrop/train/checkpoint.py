@@ -54,13 +54,11 @@ class Checkpoints:
                 raise OSError(f"the checkpoint could not be written: {error}") from error
             content = json.dumps({"key": self._key, "step": step, "state": dict(state)})
             (draft / "state.json").write_text(content, encoding="utf-8")
-            sync_folder(draft)
             target = self._folder / f"step-{step:09d}"
             shutil.rmtree(target, ignore_errors=True)
-            draft.rename(target)
+            settle(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        sync(self._folder)
         for old in self._found()[KEPT:]:
             shutil.rmtree(old)
 
@@ -86,6 +84,13 @@ def require_room(folder: Path, needed: int, what: str) -> None:
             f"the disk under {folder} has {free / 1e6:,.0f} MB free; {what} need {needed / 1e6:,.0f} MB. "
             "Free some space and start the job again"
         )
+
+
+def settle(draft: Path, folder: Path) -> None:
+    """Give a finished folder its name: it appears whole, and stays after a power cut."""
+    sync_folder(draft)
+    draft.rename(folder)
+    sync(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,13 +5,24 @@ Knows the file and the order of a job's parts; nothing of what the events mean t
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from outcrop.errors import OutcropError
+
 TERMINAL: Final = frozenset({"done", "failed", "stopped"})
 PARTS: Final = ("validation", "dataProcessing", "training")
+
+
+class StopAsked(OutcropError):
+    """The run was asked to stop and did; carries how far it was."""
+
+    def __init__(self, step: int = 0, tokens: int = 0) -> None:
+        super().__init__("stopped on request")
+        self.step, self.tokens = step, tokens
 
 
 class Events:
@@ -23,6 +34,8 @@ class Events:
         self.past = _read_whole_lines(path)
         self._file = path.open("ab", buffering=0)
         self._parts: dict[str, str] = {}
+        # The courier's thread has its say too.
+        self._lock = threading.Lock()
         for event in self.past:
             if event["kind"] == "part":
                 self._parts[event["part"]] = event["status"]
@@ -36,7 +49,8 @@ class Events:
         """Append one event; terminal ones are on disk when this returns. Numbers must be finite."""
         at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         event = {"at": at, "kind": kind, **(fields or {}), **more}
-        self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+        with self._lock:
+            self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
         if kind in TERMINAL:
             os.fsync(self._file.fileno())
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from outcrop.errors import OutcropError
 from outcrop.train.checkpoint import Checkpoint, Checkpoints
+from outcrop.train.events import StopAsked
 
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
@@ -92,13 +93,23 @@ class Progress:
         step's value (facts, Appendix C 4); a mean does not depend on which examples came last."""
         return self.epoch_nll / self.epoch_scored
 
+    @property
+    def validation_losses(self) -> list[float]:
+        """Each validator's mean NLL of a label at the latest evaluation."""
+        return [nll / scored for nll, scored in self.validation]
 
-class StopAsked(OutcropError):
-    """The run was asked to stop and did; carries how far it was."""
-
-    def __init__(self, step: int = 0, tokens: int = 0) -> None:
-        super().__init__("stopped on request")
-        self.step, self.tokens = step, tokens
+    def outcome(self) -> dict[str, Any]:
+        """The members of the done event."""
+        losses = self.validation_losses
+        return {
+            "training_loss": self.training_loss,
+            "perplexity": perplexity(self.training_loss),
+            "validation_losses": losses,
+            "validation_perplexities": [perplexity(loss) for loss in losses],
+            "tokens": self.tokens,
+            "scored_tokens": self.scored,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit, stop: Callable[[], bool]) -> Progress:

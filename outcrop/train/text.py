@@ -53,13 +53,18 @@ class TextLearner:
             raise OutcropError("chunked attention, as this architecture has it, is not carried out by packed training")
         self.model, self.adapter = model, adapter
         self._plan = plan
-        self._device = next(model.parameters()).device
-        self._budget = token_budget or TOKEN_BUDGET[self._device.type]
+        first = next(model.parameters())
+        self.device, self.dtype = first.device, first.dtype
+        self._budget = token_budget or TOKEN_BUDGET[self.device.type]
         self._parameters = adapter.parameters() if adapter is not None else list(model.parameters())
 
     def parameters(self) -> list[nn.Parameter]:
         """See Learner."""
         return self._parameters
+
+    def total_parameters(self) -> int:
+        """How many numbers the base and what was added to it hold."""
+        return weights.count_parameters(self.model) + (self.adapter.size() if self.adapter is not None else 0)
 
     def learn(self, step: int) -> Tally:
         """See Learner; examples of one length go together, which changes the layout and not the loss."""
@@ -103,12 +108,12 @@ class TextLearner:
         for place in np.argsort(lengths, kind="stable"):
             length = int(lengths[place])
             if pending and tokens + length > self._budget:
-                yield pack(shard, pending, self._device)
+                yield pack(shard, pending, self.device)
                 pending, tokens = [], 0
             pending.append(int(examples[place]))
             tokens += length
         if pending:
-            yield pack(shard, pending, self._device)
+            yield pack(shard, pending, self.device)
 
     def _nll(self, batch: Packed) -> Tensor:
         """Negative log-likelihood of every label, float32."""
@@ -125,7 +130,7 @@ class TextLearner:
 
     def _precision(self) -> AbstractContextManager[object]:
         """On a GPU, whole models keep float32 masters and multiply in bfloat16; elsewhere weights say it all."""
-        if self.adapter is None and self._device.type == "cuda" and torch.cuda.is_bf16_supported():
+        if self.adapter is None and self.device.type == "cuda" and torch.cuda.is_bf16_supported():
             return torch.autocast("cuda", torch.bfloat16)
         return nullcontext()
 

@@ -1,0 +1,218 @@
+"""What a job leaves under its output URI, and how it gets there while training goes on.
+
+Names every object (facts 4.1), makes the metric files from the events, and carries them in a thread of its own, so that
+storage that is slow or away for a while costs no training. Knows s3:// and the files' form; nothing of torch or models.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+from outcrop.errors import OutcropError
+
+PERIOD: Final = 5.0
+"""Seconds between uploads of the metric files while training runs."""
+
+LONGEST_WAIT: Final = 30.0
+"""Seconds between two tries at the end, when storage stays away."""
+
+TRAINING_HEADER: Final = "step_number,epoch_number,training_loss,perplexity"
+VALIDATION_HEADER: Final = "step_number,epoch_number,validation_loss,perplexity"
+
+VALIDATION_KEYS: Final = (
+    "validation_artifacts/post_fine_tuning_validation/validation_metrics.csv",
+    "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv",
+    "validation_artifacts/validation_metrics.csv",
+)
+"""The three places where clients were seen to look for one and the same file (facts 4.1)."""
+
+
+Tell = Callable[[str], None]
+"""Gets a sentence for the person who follows the job."""
+
+Result = TypeVar("Result")
+
+
+class Store(Protocol):
+    """The part of the object client that a job's output needs."""
+
+    def put(self, uri: str, content: bytes) -> None:
+        """Write an object of these bytes."""
+        ...
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Write an object of a file's bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a job's files go. One rule for slashes: one is put after the output URI unless it ends in one."""
+
+    output: str
+    job_id: str
+
+    @property
+    def prefix(self) -> str:
+        """The output URI, ending in a slash."""
+        return self.output if self.output.endswith("/") else self.output + "/"
+
+    @property
+    def probe(self) -> str:
+        """The empty object that shows, before anything else, that the role may write here."""
+        return self.prefix + ".write_access_check_file.temp"
+
+    def file(self, name: str) -> str:
+        """The URI of a file in the job's own folder."""
+        return f"{self.prefix}model-customization-job-{self.job_id}/{name}"
+
+
+class Curves:
+    """The loss curves, fed with events and written as AWS's two CSV files. Threads may read while another feeds.
+
+    Rows are kept by step, so a step that a resumed run did again counts once, with its later value.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._training: dict[int, str] = {}
+        self._validation: dict[tuple[int, int], str] = {}
+        self._version = 0
+
+    def feed(self, event: Mapping[str, Any]) -> None:
+        """Take in an event; those that are no measurement are passed over."""
+        with self._lock:
+            if event["kind"] == "step":
+                self._training[event["step"]] = _row(event)
+            elif event["kind"] == "eval":
+                self._validation[event["step"], event["validator"]] = _row(event)
+            else:
+                return
+            self._version += 1
+
+    @property
+    def version(self) -> int:
+        """Grows with every row."""
+        return self._version
+
+    def files(self) -> dict[str, bytes]:
+        """File name in the job's folder to content; validators share a file, with one row each at every evaluation."""
+        with self._lock:
+            training = [self._training[step] for step in sorted(self._training)]
+            validation = [self._validation[place] for place in sorted(self._validation)]
+        found = {}
+        if training:
+            found["training_artifacts/step_wise_training_metrics.csv"] = _csv(TRAINING_HEADER, training)
+        if validation:
+            found |= dict.fromkeys(VALIDATION_KEYS, _csv(VALIDATION_HEADER, validation))
+        return found
+
+
+class Courier:
+    """Carries the curves to storage every few seconds, in a thread; trouble on the way is told once and tried again."""
+
+    def __init__(
+        self,
+        store: Store,
+        destination: Destination,
+        curves: Curves,
+        tell: Tell,
+        *,
+        away: type[OutcropError],
+        period: float = PERIOD,
+    ) -> None:
+        """`tell` gets a sentence when the files cannot be written; `away` is the store's error
+        for storage that does not answer, which is waited for, where every other refusal ends the job in finish()."""
+        self._store, self._destination, self._curves, self._tell = store, destination, curves, tell
+        self._away, self._period = away, period
+        self._carried = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Begin to carry."""
+        self._thread.start()
+
+    def finish(self, pulse: Callable[[], None]) -> None:
+        """Carry what is left, waiting for storage as long as it takes; `pulse` is called meanwhile and may raise.
+
+        Raises the store's refusal (no rights, no bucket), which no waiting would mend.
+        """
+        self.close()
+        patiently(self._carry, self._away, pulse, self._tell)
+
+    def close(self) -> None:
+        """End the thread; what was not carried yet stays where it is."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        troubled = False
+        while not self._closing.wait(self._period):
+            try:
+                self._carry()
+            except OutcropError as error:
+                if not troubled:
+                    self._tell(f"the metric files could not be written, which will be tried again: {error}")
+                troubled = True
+            else:
+                troubled = False
+
+    def _carry(self) -> None:
+        """Upload the files if there are new rows."""
+        version = self._curves.version
+        if version == self._carried:
+            return
+        for name, content in self._curves.files().items():
+            self._store.put(self._destination.file(name), content)
+        self._carried = version
+
+
+def patiently(action: Callable[[], Result], away: type[OutcropError], pulse: Callable[[], None], tell: Tell) -> Result:
+    """Do what needs storage, again and again while storage does not answer; `pulse` is called between tries."""
+    wait = 1.0
+    while True:
+        try:
+            return action()
+        except away as error:
+            if wait == 1.0:
+                tell(f"storage does not answer, which will be tried again: {error}")
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            pulse()
+            time.sleep(0.2)
+        wait = min(wait * 2, LONGEST_WAIT)
+
+
+def export(store: Store, destination: Destination, folder: Path, pulse: Callable[[], None]) -> None:
+    """Upload every file of the finished weights under model/ in the job's folder; `pulse` is called between files."""
+    for path in sorted(folder.rglob("*")):
+        pulse()
+        if path.is_file():
+            store.upload(path, destination.file(f"model/{path.relative_to(folder).as_posix()}"))
+
+
+def manifest(rows: list[tuple[str, int, int]]) -> bytes:
+    """manifest.report.csv of (file name, records, accepted records); no record is ever partially accepted."""
+    header = "fileName,totalProcessedRecordCount,acceptedRecordCount,partiallyAcceptedRecordCount,rejectedRecordCount"
+    lines = [f"{_quoted(name)},{records},{accepted},0,{records - accepted}" for name, records, accepted in rows]
+    return _csv(header, lines)
+
+
+def _row(event: Mapping[str, Any]) -> str:
+    loss = float(event["loss"])
+    assert math.isfinite(loss)
+    return f"{event['step']},{event['epoch']},{loss!r},{float(event['perplexity'])!r}"
+
+
+def _csv(header: str, rows: list[str]) -> bytes:
+    return ("\n".join([header, *rows]) + "\n").encode("utf-8")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n\r') else name

@@ -1,0 +1,211 @@
+"""The first part of a job: its files fetched with the role's rights, checked to the last line, and tokenised.
+
+Everything that is wrong with the data is found here, before torch is even imported, and told twice: AWS's sentence for
+the first fault to the caller, the whole list beside the metrics. Knows S3 addresses, datasets and AWS's texts.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from outcrop.datasets.check import KEPT_FAULTS, Report, check_pairs, failure_message, sum_fault
+from outcrop.datasets.formats import Fault
+from outcrop.datasets.plan import Shard, write_shard
+from outcrop.datasets.tokens import Encoder
+from outcrop.errors import OutcropError
+from outcrop.records import TrainSpec
+from outcrop.train.deliver import Destination, manifest
+
+FORMATS: Final = ("prompt-completion",)
+
+Pulse = Callable[[], None]
+"""Called now and then; raises StopAsked when the job is to stop."""
+
+
+class Source(Protocol):
+    """The part of the object client that the intake needs."""
+
+    def download(self, uri: str, path: Path) -> None:
+        """Write an object's bytes to a file."""
+        ...
+
+    def put(self, uri: str, content: bytes) -> None:
+        """Write an object of these bytes."""
+        ...
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Write an object of a file's bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One input file of a job, and what is known of it once it was taken in."""
+
+    uri: str
+    shard: str
+    """Folder name of its token shard under plan/."""
+    purpose: str
+    """train or validation."""
+    sha256: str = ""
+    records: int = 0
+
+
+def datasets_of(spec: TrainSpec) -> list[Dataset]:
+    """The job's input files: the training file first, then the validators' in their order."""
+    training = Dataset(uri=spec.training, shard="train", purpose="train")
+    validation = [Dataset(uri, f"validation-{index}", "validation") for index, uri in enumerate(spec.validation)]
+    return [training, *validation]
+
+
+def take_in(
+    spec: TrainSpec,
+    directory: Path,
+    source: Source,
+    pulse: Pulse,
+    tell: Callable[[str], None],
+    *,
+    away: type[OutcropError],
+) -> list[Dataset]:
+    """Fetch, check and tokenise all input; leaves plan/<shard>/ and plan/datasets.json in the job directory.
+
+    Raises OutcropError with AWS's text for missing rights or objects and for the first fault of the data; `away`, the
+    client's error for storage that does not answer, passes through. The reports are in storage either way. `tell` gets
+    what is odd about the data and yet no fault.
+    """
+    if spec.format not in FORMATS:
+        raise OutcropError(f"datasets of the form {spec.format!r} cannot be trained on here")
+    destination = Destination(spec.output, spec.job_id)
+    encoder = Encoder.read(Path(spec.base))
+    data, plan = directory / "data", directory / "plan"
+    data.mkdir(exist_ok=True)
+    plan.mkdir(exist_ok=True)
+    given = datasets_of(spec)
+    for dataset in given:
+        pulse()
+        _fetch(source, dataset.uri, data / dataset.shard, away)
+    _probe(source, destination, away)
+    with (data / "faults.jsonl").open("w", encoding="utf-8") as faults:
+        reports = [_inspect(spec, dataset, directory, encoder, faults.write, pulse=pulse) for dataset in given]
+        together = sum_fault(reports, spec.limits)
+        if together is not None:
+            faults.write(_fault_line(spec.training, together))
+    _report(source, destination, data, given, reports)
+    for dataset, report in zip(given, reports, strict=True):
+        if not report.passed:
+            where = destination.file("input_data_report/faults.jsonl")
+            raise OutcropError(f"{failure_message(report, dataset.uri, spec.limits)}. All faults: {where}")
+        _remark(report, tell)
+    if together is not None:
+        raise OutcropError(f"Input data breaks a quota: {together.reason}")
+    taken = [
+        replace(dataset, sha256=report.sha256, records=report.records)
+        for dataset, report in zip(given, reports, strict=True)
+    ]
+    _keep(plan, taken)
+    return taken
+
+
+def taken_in(directory: Path) -> list[Dataset]:
+    """What an earlier life of the job took in."""
+    content = json.loads((directory / "plan" / "datasets.json").read_text(encoding="utf-8"))
+    return [Dataset(**entry) for entry in content]
+
+
+def _fetch(source: Source, uri: str, path: Path, away: type[OutcropError]) -> None:
+    try:
+        source.download(uri, path)
+    except away:
+        raise
+    except OutcropError as error:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        raise OutcropError(
+            f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key} ({error})"
+        ) from error
+
+
+def _probe(source: Source, destination: Destination, away: type[OutcropError]) -> None:
+    try:
+        source.put(destination.probe, b"")
+    except away:
+        raise
+    except OutcropError as error:
+        bucket, _, key = destination.prefix.removeprefix("s3://").partition("/")
+        # AWS's text says .tmp where the object that really is written ends in .temp (facts 13).
+        raise OutcropError(
+            "Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
+            f"{bucket} at key {key}.write_access_check_file.tmp ({error})"
+        ) from error
+
+
+def _inspect(
+    spec: TrainSpec,
+    dataset: Dataset,
+    directory: Path,
+    encoder: Encoder,
+    write: Callable[[str], object],
+    *,
+    pulse: Pulse,
+) -> Report:
+    """Check one file, line by line and then in the model's own tokens."""
+    path = directory / "data" / dataset.shard
+    name = dataset.uri.rsplit("/", 1)[-1]
+    report = check_pairs(
+        path,
+        spec.limits,
+        dataset.purpose,
+        lambda fault: write(_fault_line(dataset.uri, fault)),
+        name=name,
+        pulse=pulse,
+    )
+    unfit: list[Fault] = []
+
+    def note(fault: Fault) -> None:
+        write(_fault_line(dataset.uri, fault))
+        if len(unfit) < KEPT_FAULTS:
+            unfit.append(fault)
+
+    folder = directory / "plan" / dataset.shard
+    count = write_shard(path, encoder, folder, note, limits=spec.limits, longest=spec.max_sequence_length, pulse=pulse)
+    if count:
+        faults = tuple(sorted((*report.faults, *unfit), key=lambda fault: (fault.line == 0, fault.line)))[:KEPT_FAULTS]
+        return replace(report, accepted=report.accepted - count, fault_count=report.fault_count + count, faults=faults)
+    if report.passed and len(Shard.open(folder)) != report.records:
+        raise OutcropError(f"{name} changed while it was read")
+    return report
+
+
+def _report(
+    source: Source, destination: Destination, data: Path, given: Sequence[Dataset], reports: Sequence[Report]
+) -> None:
+    """Leave the reports beside the metrics, in both places where clients were seen to look (facts 4.1)."""
+    table = manifest([(report.name, report.records, report.accepted) for report in reports])
+    files: list[dict[str, Any]] = [
+        {"uri": dataset.uri, **report.document()} for dataset, report in zip(given, reports, strict=True)
+    ]
+    source.put(destination.file("input_status/manifest.report.csv"), table)
+    source.put(destination.file("input_data_report/manifest.report.csv"), table)
+    source.put(
+        destination.file("input_data_report/report.json"),
+        (json.dumps({"files": files}, ensure_ascii=False, indent=2) + "\n").encode("utf-8"),
+    )
+    source.upload(data / "faults.jsonl", destination.file("input_data_report/faults.jsonl"))
+
+
+def _remark(report: Report, tell: Callable[[str], None]) -> None:
+    if report.duplicates:
+        tell(f"{report.name}: {report.duplicates} records repeat an earlier one exactly")
+    if report.contradictions:
+        tell(f"{report.name}: {report.contradictions} prompts stand with more than one completion")
+
+
+def _keep(plan: Path, taken: Sequence[Dataset]) -> None:
+    draft = plan / "datasets.json.draft"
+    draft.write_text(json.dumps([asdict(dataset) for dataset in taken], indent=2) + "\n", encoding="utf-8")
+    draft.rename(plan / "datasets.json")
+
+
+def _fault_line(uri: str, fault: Fault) -> str:
+    return json.dumps({"file": uri, **asdict(fault)}, ensure_ascii=False) + "\n"

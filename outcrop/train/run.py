@@ -1,0 +1,178 @@
+"""The training child: python -m outcrop.train.run DIR does the job that DIR/spec.json tells of, once.
+
+It knows its directory, the object store and its role's credentials, and nothing of who started it. What it says is
+events.jsonl; what it prints goes to whoever caught its output. Started again in the same directory it goes on where it
+was; started twice at once, the second one leaves. torch is imported only once the data is known to be good.
+"""
+
+import errno
+import fcntl
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from outcrop.datasets.plan import Plan, plan_document
+from outcrop.errors import OutcropError
+from outcrop.objects.client import ObjectClient, StorageAway
+from outcrop.train.deliver import Courier, Curves, Destination, export, patiently
+from outcrop.train.events import Events, StopAsked
+from outcrop.train.intake import Dataset, take_in, taken_in
+from outcrop.train.start import course, load, open_plan, read_spec, require_disk, work_key
+
+if TYPE_CHECKING:
+    from outcrop.train.loop import Progress
+    from outcrop.train.text import TextLearner
+
+Result = TypeVar("Result")
+
+UNEXPECTED: Final = "Encountered an unexpected error when processing the request, please try again"
+"""AWS's sentence for a fault of its own (facts 5.4)."""
+
+
+class Run:
+    """One life of a job: its parts in order, each left out if an earlier life completed it."""
+
+    def __init__(self, directory: Path, events: Events) -> None:
+        self._directory, self._events = directory, events
+        self._stop = directory / "stop"
+        self._spec = read_spec(directory / "spec.json")
+        self._client = ObjectClient()
+        self._destination = Destination(self._spec.output, self._spec.job_id)
+        self._curves = Curves()
+        for event in events.past:
+            self._curves.feed(event)
+
+    def work(self) -> None:
+        """Do the whole job; ends with its done event."""
+        datasets = self._validate()
+        plan, learner = self._process()
+        self._events.part("training", "InProgress")
+        progress = self._train(plan, learner)
+        self._deliver(plan, learner, datasets, progress)
+        self._events.part("training", "Completed")
+        self._events.emit("done", progress.outcome())
+
+    def _validate(self) -> list[Dataset]:
+        """Part validation: fetch, check, tokenise."""
+        if self._events.completed("validation"):
+            return taken_in(self._directory)
+        self._events.part("validation", "InProgress")
+        datasets = self._patiently(
+            lambda: take_in(self._spec, self._directory, self._client, self._pulse, self._warn, away=StorageAway)
+        )
+        self._events.part("validation", "Completed")
+        return datasets
+
+    def _process(self) -> tuple[Plan, "TextLearner"]:
+        """Part dataProcessing: the plan, and the base made ready for it."""
+        first = not self._events.completed("dataProcessing")
+        if first:
+            self._events.part("dataProcessing", "InProgress")
+        plan = open_plan(self._spec, self._directory / "plan")
+        self._pulse()
+        learner = load(self._spec, plan)
+        if first:
+            trainable = sum(parameter.numel() for parameter in learner.parameters())
+            require_disk(self._directory, trainable)
+            sizes = {"trainable_parameters": trainable, "total_parameters": learner.total_parameters()}
+            self._events.emit("plan", plan_document(plan), learning_rate=self._spec.learning_rate, **sizes)
+            shutil.rmtree(self._directory / "data", ignore_errors=True)
+            self._events.part("dataProcessing", "Completed")
+        return plan, learner
+
+    def _train(self, plan: Plan, learner: "TextLearner") -> "Progress":
+        """Part training, up to the last step; the metric files follow it into storage."""
+        from outcrop.train.checkpoint import Checkpoints
+        from outcrop.train.loop import train
+
+        checkpoints = Checkpoints(self._directory / "checkpoint", work_key(self._directory))
+        courier = Courier(self._client, self._destination, self._curves, self._warn, away=StorageAway)
+        courier.start()
+        try:
+            progress = train(learner, course(self._spec, plan), checkpoints, self._emit, self._stop.exists)
+            courier.finish(self._pulse)
+        finally:
+            courier.close()
+        return progress
+
+    def _deliver(self, plan: Plan, learner: "TextLearner", datasets: list[Dataset], progress: "Progress") -> None:
+        """The weights in model/, whole or not at all, and with export also in storage."""
+        from outcrop.train.checkpoint import settle
+        from outcrop.train.lineage import lineage
+
+        folder = self._directory / "model"
+        if not folder.exists():
+            draft = self._directory / "model.draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            learner.save(draft, Path(self._spec.base), self._spec.base_name)
+            story = lineage(self._spec, plan, datasets, learner, progress)
+            (draft / "lineage.json").write_text(
+                json.dumps(story, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+            )
+            settle(draft, folder)
+        if self._spec.export:
+            self._patiently(lambda: export(self._client, self._destination, folder, self._pulse))
+
+    def _patiently(self, action: Callable[[], Result]) -> Result:
+        return patiently(action, StorageAway, self._pulse, self._warn)
+
+    def _pulse(self) -> None:
+        if self._stop.exists():
+            raise StopAsked
+
+    def _warn(self, sentence: str) -> None:
+        self._events.emit("log", level="warning", message=sentence)
+
+    def _emit(self, kind: str, **members: Any) -> None:
+        self._events.emit(kind, members)
+        self._curves.feed({"kind": kind, **members})
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the job of a directory; 0 also where another process is at it or nothing is left to do, 2 for wrong usage."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: python -m outcrop.train.run DIR", file=sys.stderr)
+        return 2
+    directory = Path(arguments[0])
+    with (directory / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        events = Events(directory / "events.jsonl")
+        try:
+            if not events.over:
+                _live(directory, events)
+        finally:
+            events.close()
+    return 0
+
+
+def _live(directory: Path, events: Events) -> None:
+    """One life, whose every end is an event."""
+    try:
+        Run(directory, events).work()
+    except StopAsked as stopped:
+        events.close_open_part("Stopped")
+        events.emit("stopped", step=stopped.step, tokens=stopped.tokens)
+    except OutcropError as error:
+        _fail(events, str(error))
+    except Exception as error:  # the border: whatever it is becomes a state and a sentence
+        traceback.print_exc()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _fail(events, f"The disk is full: {error}")
+        else:
+            _fail(events, f"{UNEXPECTED} ({type(error).__name__}: {error})")
+
+
+def _fail(events: Events, message: str) -> None:
+    events.close_open_part("Failed")
+    events.emit("failed", message=message)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

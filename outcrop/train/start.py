@@ -1,0 +1,88 @@
+"""From a spec to a run's pieces: the plan opened, the base loaded, the course set. torch is imported inside.
+
+Knows the spec's members and what the loop and the text wing ask for; nothing of events or storage.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from outcrop.datasets.plan import Plan, Shard
+from outcrop.errors import OutcropError
+from outcrop.records import TrainSpec
+
+if TYPE_CHECKING:
+    from outcrop.train.loop import Course
+    from outcrop.train.text import TextLearner
+
+
+def read_spec(path: Path) -> TrainSpec:
+    """Read spec.json; raises OutcropError for what is no TrainSpec."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=TrainSpec)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise OutcropError(f"{path} tells of no job: {error}") from error
+
+
+def open_plan(spec: TrainSpec, folder: Path) -> Plan:
+    """The plan of shards that were made before."""
+    return Plan(
+        train=Shard.open(folder / "train"),
+        validation=tuple(Shard.open(folder / f"validation-{index}") for index in range(len(spec.validation))),
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+    )
+
+
+def load(spec: TrainSpec, plan: Plan) -> "TextLearner":
+    """The base, ready to learn, on the GPU where there is one; threads as OMP_NUM_THREADS says, else one a core."""
+    import torch
+    from transformers.utils import logging
+
+    from outcrop.train.text import load_learner
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
+    return load_learner(
+        Path(spec.base),
+        plan,
+        method=spec.method,
+        rank=spec.lora_rank,
+        alpha=spec.lora_alpha,
+        seed=spec.seed,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+def course(spec: TrainSpec, plan: Plan) -> "Course":
+    """The loop's numbers."""
+    from outcrop.train.loop import Course
+
+    return Course(
+        steps=plan.steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        learning_rate=spec.learning_rate,
+        warmup_steps=spec.warmup_steps,
+        schedule=spec.schedule,
+        weight_decay=spec.weight_decay,
+        clip=spec.clip,
+        checkpoint_seconds=spec.checkpoint_seconds,
+    )
+
+
+def require_disk(directory: Path, trainable: int) -> None:
+    """Raise OutcropError unless checkpoints and the result will fit: better now than after hours."""
+    from outcrop.train.checkpoint import ROOM_FOR, require_room
+
+    # A parameter and AdamW's two moments, four bytes each, in every checkpoint; and the result once more.
+    require_room(directory, trainable * 4 * (3 * ROOM_FOR + 1), "the checkpoints and the finished weights")
+
+
+def work_key(directory: Path) -> str:
+    """What a checkpoint must belong to: this spec and these datasets."""
+    content = (directory / "spec.json").read_bytes() + (directory / "plan" / "datasets.json").read_bytes()
+    return hashlib.sha256(content).hexdigest()
