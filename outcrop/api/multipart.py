@@ -277,8 +277,8 @@ def list_parts(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
         "Bucket": upload.bucket,
         "Key": upload.key,
         "UploadId": upload.id,
-        "PartNumberMarker": str(after),
-        "NextPartNumberMarker": str(page[-1].number if page else 0),
+        "PartNumberMarker": after,
+        "NextPartNumberMarker": page[-1].number if page else 0,
         "MaxParts": limit,
         "IsTruncated": len(found) > limit > 0,
         "Parts": [

@@ -233,8 +233,8 @@ def _parts(stored: StoredObject, content: Sequence[Blob], params: Mapping[str, A
     page = later[:limit]
     return {
         "TotalPartsCount": stored.parts,
-        "PartNumberMarker": str(after),
-        "NextPartNumberMarker": str(page[-1].number if page else 0),
+        "PartNumberMarker": after,
+        "NextPartNumberMarker": page[-1].number if page else 0,
         "MaxParts": limit,
         "IsTruncated": len(later) > limit,
         "Parts": [

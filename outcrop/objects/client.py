@@ -1,0 +1,243 @@
+"""s3:// in and out for child processes, over boto3 and any S3: the embedded one or another, as the environment says.
+
+Knows URIs, files and patience; nothing of jobs or of who the server is. Endpoint, region and credentials come from the
+environment as for any AWS client. A server that restarts is waited for; an answer that says no is an error at once.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004  # botocore's own, which is not Python's
+    HTTPClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from outcrop.errors import OutcropError
+
+Result = TypeVar("Result")
+
+PATIENCE: Final = 150.0
+"""Seconds that an unreachable server is waited for: a restart takes up to about two minutes."""
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 5.0
+PIECE: Final = 1 << 20
+"""Bytes read at a time."""
+
+PASSING: Final = frozenset({"InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "500", "502", "503"})
+"""Answers that another try may turn into good ones."""
+
+UNREACHABLE: Final = (ConnectionError, HTTPClientError, ReadTimeoutError, ResponseStreamingError, IncompleteReadError)
+"""What botocore raises while a server is away or goes away in the middle of an answer."""
+
+
+class StorageError(OutcropError):
+    """Object storage did not do what it was asked; the message names the URI and storage's own words."""
+
+
+class StorageAway(StorageError):
+    """Nobody answered, or only with passing errors, for as long as the client is patient."""
+
+
+class StorageRefused(StorageError):
+    """Storage answered no: another try gets the same answer."""
+
+
+class ObjectMissing(StorageRefused):
+    """The key holds nothing."""
+
+
+class BucketMissing(StorageRefused):
+    """There is no such bucket."""
+
+
+class ObjectChanged(StorageRefused):
+    """The object was written anew while it was read."""
+
+
+class AccessRefused(StorageRefused):
+    """The credentials have no right to do this, or none at all any more."""
+
+
+ANSWERS: Final[dict[str, type[StorageRefused]]] = {
+    "NoSuchKey": ObjectMissing,
+    "404": ObjectMissing,
+    "NotFound": ObjectMissing,
+    "NoSuchBucket": BucketMissing,
+    "PreconditionFailed": ObjectChanged,
+    "AccessDenied": AccessRefused,
+    "403": AccessRefused,
+    "InvalidAccessKeyId": AccessRefused,
+    "SignatureDoesNotMatch": AccessRefused,
+    "ExpiredToken": AccessRefused,
+    "InvalidToken": AccessRefused,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Uri:
+    """s3://bucket/key; the key may be empty or end in a slash."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @classmethod
+    def parse(cls, text: str) -> "S3Uri":
+        """Read a URI; raises ValueError for anything else."""
+        scheme, _, rest = text.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme != "s3" or not bucket:
+            raise ValueError(f"not an S3 URI: {text!r}")
+        return cls(bucket, key)
+
+
+class ObjectClient:
+    """Objects by their URIs.
+
+    patience: seconds that an unreachable server is waited for, counted anew after every success. clock, sleep: seconds.
+    """
+
+    def __init__(
+        self,
+        client: Any | None = None,
+        *,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        # botocore's own tries are few, as it cannot be told to wait minutes for a refused connection.
+        config = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=10, read_timeout=60)
+        self._client = client or boto3.client("s3", config=config)
+        self._patience, self._clock, self._sleep = patience, clock, sleep
+
+    def exists(self, uri: str) -> bool:
+        """Whether the URI's key holds an object; raises StorageRefused where that may not be asked."""
+        return self.size(uri) is not None
+
+    def size(self, uri: str) -> int | None:
+        """Bytes of an object; None when the key holds nothing."""
+        place = S3Uri.parse(uri)
+
+        def ask() -> int:
+            return int(self._client.head_object(Bucket=place.bucket, Key=place.key)["ContentLength"])
+
+        try:
+            return self._patiently(ask, uri)
+        except ObjectMissing:
+            return None
+
+    def read(self, uri: str) -> Iterator[bytes]:
+        """An object's bytes in pieces.
+
+        A connection that breaks is taken up where it broke; raises ObjectChanged if the object is another one by then.
+        """
+        place, at, etag, size = S3Uri.parse(uri), 0, "", -1
+        deadline = self._clock() + self._patience
+        while at != size:
+
+            def get(start: int = at, known: str = etag) -> Any:
+                more = {"Range": f"bytes={start}-", "IfMatch": known} if start else {}
+                return self._client.get_object(Bucket=place.bucket, Key=place.key, **more)
+
+            answer = self._patiently(get, uri)
+            etag, size = answer["ETag"], at + answer["ContentLength"]
+            try:
+                with closing(answer["Body"]) as body:
+                    while data := body.read(PIECE):
+                        at += len(data)
+                        yield data
+                        deadline = self._clock() + self._patience
+            except UNREACHABLE as fault:
+                # Whoever answers and then breaks off, again and again without a byte, must not be asked for ever.
+                if self._clock() + FIRST_PAUSE > deadline:
+                    raise StorageAway(f"{uri}: broke off for {self._patience:.0f} seconds: {fault}") from fault
+                self._sleep(FIRST_PAUSE)
+            except BotoCoreError as fault:
+                raise _refusal(fault, uri) from fault
+
+    def lines(self, uri: str) -> Iterator[bytes]:
+        """An object's lines without their ends (LF or CRLF), one at a time in bounded memory."""
+        rest = b""
+        for data in self.read(uri):
+            *whole, rest = (rest + data).split(b"\n")
+            yield from (line.removesuffix(b"\r") for line in whole)
+        if rest:
+            yield rest
+
+    def download(self, uri: str, path: Path) -> None:
+        """Write an object's bytes to a file, whole or not at all."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with draft.open("wb") as file:
+                for data in self.read(uri):
+                    file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def put(self, uri: str, content: bytes) -> None:
+        """Write an object of these bytes."""
+        place = S3Uri.parse(uri)
+        self._patiently(lambda: self._client.put_object(Bucket=place.bucket, Key=place.key, Body=content), uri)
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Write an object of a file's bytes, in parts where it is large."""
+        place = S3Uri.parse(uri)
+        # In this thread alone: the caller's process has work for every core.
+        transfer = TransferConfig(use_threads=False)
+        self._patiently(lambda: self._client.upload_file(str(path), place.bucket, place.key, Config=transfer), uri)
+
+    def _patiently(self, action: Callable[[], Result], uri: str) -> Result:
+        """Do it, again and again while nobody answers; raises StorageAway or StorageRefused."""
+        deadline, pause = self._clock() + self._patience, FIRST_PAUSE
+        while True:
+            try:
+                return action()
+            except (BotoCoreError, ClientError, S3UploadFailedError) as fault:
+                cause = _cause(fault)
+                if not _passes(cause):
+                    raise _refusal(cause, uri) from fault
+                if self._clock() + pause > deadline:
+                    raise StorageAway(f"{uri}: no answer for {self._patience:.0f} seconds: {cause}") from fault
+            self._sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _cause(fault: BaseException) -> BaseException:
+    """What is behind boto3's wrapping of a failed upload."""
+    inner: BaseException | None = fault.__context__ if isinstance(fault, S3UploadFailedError) else None
+    return inner or fault
+
+
+def _passes(fault: BaseException) -> bool:
+    """Whether another try may go better."""
+    if isinstance(fault, ClientError):
+        return fault.response.get("Error", {}).get("Code") in PASSING
+    return isinstance(fault, UNREACHABLE)
+
+
+def _refusal(fault: BaseException, uri: str) -> StorageRefused:
+    """The error that says what storage said."""
+    if not isinstance(fault, ClientError):
+        return StorageRefused(f"{uri}: {fault}")
+    error = fault.response.get("Error", {})
+    code = error.get("Code", "")
+    return ANSWERS.get(code, StorageRefused)(f"{uri}: {code}: {error.get('Message', '')}")
