@@ -80,7 +80,7 @@ class Catalog:
         """
         bundled = re.fullmatch(r"bundled:([a-z0-9-]+)", name)
         folder = self.bases / bundled[1] if bundled else Path(name)
-        if not folder.is_absolute():
+        if bundled is None and not folder.is_absolute():
             raise OutcropError(f"weights {name!r}: give bundled:<name> or the absolute path of a folder")
         missing = [part for part in ("config.json", "tokenizer.json") if not (folder / part).is_file()]
         if not any(folder.glob("*.safetensors")):

@@ -124,8 +124,8 @@ def test_weights_folders(catalog: Catalog, tmp_path: Path) -> None:
         catalog.weights_folder("bundled:nothing")
     with pytest.raises(OutcropError, match="absolute"):
         catalog.weights_folder("models/llama")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(OutcropError, match=r"tokenizer\.json.*safetensors"):
-        (tmp_path / "config.json").write_text("{}")
         catalog.weights_folder(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")

@@ -147,7 +147,7 @@ def test_rules_that_other_models_need() -> None:
 def test_whatever_is_sent_is_either_echoed_or_refused(values: dict[str, str]) -> None:
     try:
         kept = check(EXPRESS, values)
-    except ValidationException as refused:
-        assert len(refused.message) < 8192
+    except ValidationException:
+        assert len(refusal(EXPRESS, values)) < 8192
     else:
         assert kept.items() >= values.items()
