@@ -179,6 +179,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         now=now,
         wake=lambda: ring(scheduler.wake, fleet.wake),
         model_units=settings.model_units,
+        strict_stop_sequences=settings.strict_stop_sequences,
     )
     gateway = Gateway(
         operations=mount(rooms),

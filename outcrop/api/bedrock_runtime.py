@@ -1,14 +1,12 @@
 """The operations of the service bedrock-runtime, by their names."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from outcrop.api.call import Call
 from outcrop.api.runtime import invoke_model, invoke_model_with_response_stream
 
-if TYPE_CHECKING:
-    from outcrop.api.call import Call
-
-OPERATIONS: "Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, Any]]]]" = {
+OPERATIONS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, Any]]]] = {
     "InvokeModel": invoke_model,
     "InvokeModelWithResponseStream": invoke_model_with_response_stream,
 }

@@ -42,6 +42,8 @@ class Rooms:
     """Rings the scheduler and the fleet: there is something new in the store."""
     model_units: int = 10
     """Model units that may be provisioned in all."""
+    strict_stop_sequences: bool = False
+    """Whether only the stop sequences that AWS takes are taken."""
 
 
 @dataclass(frozen=True, slots=True)

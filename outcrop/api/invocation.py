@@ -1,0 +1,102 @@
+"""What a caller of the runtime names, and which of its options can be had: the same for InvokeModel and its kin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outcrop.api.call import Call
+from outcrop.catalog.rows import FoundationModel
+from outcrop.errors import (
+    InternalServerException,
+    ModelErrorException,
+    ModelNotReadyException,
+    ResourceNotFoundException,
+    ServiceError,
+    ValidationException,
+)
+from outcrop.records import Arn, Throughput
+
+UNKNOWN: Final = "The provided model identifier is invalid."
+"""AWS's text, full stop included."""
+
+JSON_TYPES: Final = frozenset({"application/json", "application/octet-stream"})
+"""The second is what AWS's JavaScript SDK says of a body whose type nobody named."""
+
+ACCEPTED: Final = frozenset({"application/json", "application/*", "*/*"})
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """What is asked: the fleet's target and the catalogue row whose dialect it speaks."""
+
+    target: str
+    row: FoundationModel
+
+
+def resolve(call: Call, identifier: str) -> Invoked:
+    """Find what an identifier names: a throughput (ARN or name), or a foundation model that is invoked on demand.
+
+    Raises AWS's errors: ValidationException for an unknown id and for a model that needs throughput, in AWS's words;
+    ResourceNotFoundException for a throughput that is not (or no more) there. What a throughput that is still Creating
+    answers is not known (open fact C3): ModelNotReadyException is chosen, since the SDKs try it again by themselves.
+    """
+    store, catalog = call.rooms.store, call.rooms.catalog
+    throughput = store.throughputs.find(call.region, identifier)
+    if throughput is not None:
+        return _of_throughput(call, throughput)
+    if ":provisioned-model/" in identifier:
+        raise ResourceNotFoundException(f"The provisioned model {identifier} does not exist in {call.region}.")
+    row = catalog.find(identifier)
+    if row is not None and _in_region(call, identifier):
+        model_id = identifier.rpartition("/")[2]
+        if "ON_DEMAND" not in row.inference_types(model_id):
+            raise _needs_throughput(identifier)
+        return Invoked(row.long_id, row)
+    if store.models.find(call.region, identifier) is not None:
+        raise _needs_throughput(identifier)
+    raise ValidationException(UNKNOWN)
+
+
+def check_options(params: Mapping[str, Any]) -> None:
+    """Refuse what a caller asks for beside the answer and cannot have here; nothing is ignored silently."""
+    content_type = str(params.get("contentType") or "application/json")
+    if content_type.partition(";")[0].strip().lower() not in JSON_TYPES:
+        raise ValidationException(f"The content type {content_type} is not supported. Send application/json.")
+    accept = str(params.get("accept") or "*/*")
+    ranges = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    if not ranges & ACCEPTED:
+        raise ValidationException(f"The accept type {accept} is not supported. Accept application/json.")
+    if params.get("guardrailIdentifier"):
+        raise ValidationException("The guardrail identifier or version provided in the request does not exist.")
+    if params.get("performanceConfigLatency", "standard") != "standard":
+        raise ValidationException("Value 'optimized' at performanceConfigLatency is not supported for this model.")
+    if params.get("serviceTier", "default") != "default":
+        raise ValidationException(f"Value '{params['serviceTier']}' at serviceTier is not supported for this model.")
+
+
+def _of_throughput(call: Call, throughput: Throughput) -> Invoked:
+    if throughput.status == "Creating":
+        raise ModelNotReadyException(
+            f"The provisioned model {throughput.name} is still being created. Wait until its status is InService."
+        )
+    if throughput.status == "Failed":
+        raise ModelErrorException(
+            f"The provisioned model {throughput.name} failed: {throughput.failure}",
+            originalStatusCode=424,
+            resourceName=throughput.arn,
+        )
+    row = call.rooms.catalog.find(throughput.base_model_id)
+    if row is None:
+        raise InternalServerException(f"the catalogue has lost {throughput.base_model_id}")
+    return Invoked(throughput.arn, row)
+
+
+def _in_region(call: Call, identifier: str) -> bool:
+    return not identifier.startswith("arn:") or Arn.parse(identifier).region == call.region
+
+
+def _needs_throughput(identifier: str) -> ServiceError:
+    return ValidationException(
+        f"Invocation of model ID {identifier} with on-demand throughput isn’t supported. Retry your request with the "
+        "ID or ARN of an inference profile that contains this model."
+    )
