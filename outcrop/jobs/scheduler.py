@@ -197,7 +197,6 @@ class Scheduler:
     def _make(self, move: Move) -> None:
         """Carry out one move."""
         job, watch = move.job, self._watches[move.job.arn]
-        log.info("job moves", move=move.kind, job=job.arn, message=move.message or None)
         match move.kind:
             case "start":
                 self._start(job, watch)
@@ -217,6 +216,7 @@ class Scheduler:
                 self._stopped(job, watch)
             case "fail":
                 self._fail(job, move.message)
+        log.info("a job moved", job=job.arn, move=move.kind)
 
     def _start(self, job: Job, watch: Watch) -> None:
         """Start a child, the first or one that goes on from the last checkpoint; a job that cannot start says why."""
@@ -277,10 +277,15 @@ class Scheduler:
 
         After a crash between the two the same weights lie under the same id, and only the transaction is left to do.
         """
-        spec, done = load(watch.place.spec), watch.account.ending
+        done = watch.account.ending
         assert done is not None
         model_id = watch.place.model_id()
-        watch.place.deliver(self._models / model_id)
+        try:
+            spec = load(watch.place.spec)
+            watch.place.deliver(self._models / model_id)
+        except OutcropError as fault:
+            self._fail(job, str(fault))
+            return
         arn = Arn.parse(job.arn)
         model = Model(
             arn=str(replace(arn, resource=f"custom-model/{job.base_model_id}/{model_id}")),
