@@ -79,9 +79,9 @@ class Key:
     """An access key with its secret; temporary ones carry a session token and an end."""
 
     access_key: str
-    secret: str
+    secret: str = field(repr=False)
     principal: Principal
-    session_token: str | None = None
+    session_token: str | None = field(default=None, repr=False)
     expires: datetime | None = None
 
 
