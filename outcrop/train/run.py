@@ -8,6 +8,7 @@ was; started twice at once, the second one leaves. torch is imported only once t
 import errno
 import fcntl
 import json
+import os
 import shutil
 import sys
 import traceback
@@ -40,7 +41,8 @@ class Run:
         self._directory, self._events = directory, events
         self._stop = directory / "stop"
         self._spec = read_spec(directory / "spec.json")
-        self._client = ObjectClient()
+        # The client gives up soon, so that a request to stop is heard; `patiently` asks again for as long as it takes.
+        self._client = ObjectClient(patience=10.0)
         self._destination = Destination(self._spec.output, self._spec.job_id)
         self._curves = Curves()
         for event in events.past:
@@ -143,6 +145,10 @@ def main(arguments: Sequence[str]) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
+        # Whoever started us may have died before it kept our pid: it is found here.
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
         events = Events(directory / "events.jsonl")
         try:
             if not events.over:
