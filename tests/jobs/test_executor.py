@@ -175,8 +175,11 @@ def test_a_program_that_is_not_there_is_told_by_its_name(tmp_path: Path) -> None
 
 
 def test_the_training_child_is_what_runs_by_default(tmp_path: Path) -> None:
-    """With an empty directory it must end by itself, and say something."""
+    """In an empty directory it misses its spec, says so among its events, and leaves its pid in the lock."""
     executor = LocalExecutor(os.environ)
-    child = ended(executor, executor.start(tmp_path, {}))
-    assert child.code != 0
-    assert "spec.json" in (tmp_path / "log.txt").read_text()
+    handle = executor.start(tmp_path, {})
+    assert ended(executor, handle).code == 0
+    last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    assert last["kind"] == "failed"
+    assert "spec.json" in last["message"]
+    assert (tmp_path / "lock").read_text().strip() == handle.partition(":")[0]
