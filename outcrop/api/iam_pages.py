@@ -1,6 +1,6 @@
 """IAM's lists: Marker, MaxItems and IsTruncated over anything that is sorted by a text key, and its tags' rules."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -21,7 +21,7 @@ def position(params: Mapping[str, Any]) -> tuple[str, int]:
     if marker is None:
         return "", params.get("MaxItems") or DEFAULT_ITEMS
     try:
-        after = urlsafe_b64decode(marker.encode()).decode()
+        after = b64decode(marker.encode(), altchars=b"-_", validate=True).decode()
     except (NotBase64, UnicodeError) as error:
         raise invalid(f"Invalid Marker: {marker!r} came from no list of this service.") from error
     return after, params.get("MaxItems") or DEFAULT_ITEMS

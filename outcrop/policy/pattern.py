@@ -12,7 +12,7 @@ from typing import Final
 Context = Mapping[str, Sequence[str]]
 """What is known of a request: condition key in lower case -> its values."""
 
-VARIABLE: Final = re.compile(r"\$\{([^${}]*)\}")
+VARIABLE: Final = re.compile(r"\$\{([^{}]*)\}")
 ARN_COLONS: Final = 5
 """Colons that split an ARN into its segments; those after them belong to the resource."""
 
@@ -64,15 +64,14 @@ def tokens(text: str, *, wild: bool, variables: bool) -> tuple[Token, ...]:
     if not variables or "${" not in text:
         return tuple(_literal(text, wild))
     found: list[Token] = []
-    end = 0
-    for match in VARIABLE.finditer(text):
-        found += _literal(text[end : match.start()], wild)
-        found.append(_variable(match[1]))
-        end = match.end()
-    rest = text[end:]
-    if "${" in rest:
-        raise BadVariable(rest[rest.index("${") :])
-    return (*found, *_literal(rest, wild))
+    for place, piece in enumerate(VARIABLE.split(text)):
+        if place % 2:
+            found.append(_variable(piece))
+        elif "${" in piece:
+            raise BadVariable(piece[piece.index("${") :])
+        else:
+            found += _literal(piece, wild)
+    return tuple(found)
 
 
 def _regex(parts: Sequence[str | Wild], *, arn: bool, fold: bool) -> re.Pattern[str]:
@@ -82,11 +81,12 @@ def _regex(parts: Sequence[str | Wild], *, arn: bool, fold: bool) -> re.Pattern[
     that is as good as trying all places, and a hostile policy cannot make it exponential. In an ARN a wildcard stays
     within its segment; as the segments' colons are fixed text, the first place is again the only one worth a try.
     """
-    segments = arn and sum(part.count(":") for part in parts if isinstance(part, str)) >= ARN_COLONS
-    colons = 0
+    total = sum(part.count(":") for part in parts if isinstance(part, str))
+    # Of a shortened ARN (arn:aws:s3:*) the last segment stands for all that follow.
+    last, colons = min(total, ARN_COLONS) if arn else 0, 0
     pieces: list[list[str]] = [[""]]
     for part in parts:
-        any_one = "[^:]" if segments and colons < ARN_COLONS else "."
+        any_one = "[^:]" if colons < last else "."
         if part is Wild.RUN:
             pieces.append([any_one])
         elif part is Wild.ONE:
