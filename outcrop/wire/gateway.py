@@ -56,6 +56,7 @@ class Signed:
 
     `access_key` None is an anonymous S3 request. `service` is botocore's name, `operation` AWS's. `headers` have
     lower-case names. `secure`: it came over TLS. `source_ip`: the address at the other end of the connection, if known.
+    `region_named`: the signature says the region; of an anonymous or a version 2 one it is the default.
     """
 
     access_key: str | None
@@ -67,6 +68,7 @@ class Signed:
     headers: Mapping[str, str]
     secure: bool
     source_ip: str = ""
+    region_named: bool = True
 
 
 Function = Callable[[Signed, dict[str, Any]], Mapping[str, Any] | Reply]
@@ -105,8 +107,8 @@ class Gateway:
     ) -> None:
         """Take the operations by (botocore's service name, AWS's operation name).
 
-        `credential_for` and `bearer_for` are asked in a thread, per request. `spool` is where uploads gather: on the file
-        system that they are later renamed within. `default_region` is that of requests that name none (bearer
+        `credential_for` and `bearer_for` are asked in a thread, per request. `spool` is where uploads gather: on the
+        file system that they are later renamed within. `default_region` is that of requests that name none (bearer
         keys, anonymous). `domains`: hosts in front of which a bucket's name may stand.
         """
         self._spec = spec or Spec()
@@ -264,6 +266,7 @@ class Gateway:
             headers=request.headers,
             secure=request.scheme == "https",
             source_ip=request.client,
+            region_named=bool(claim.region),
         )
         return signed, proof, payload
 
@@ -317,8 +320,8 @@ def _payload_line(service: Service, request: Request, claim: Claim, raw: bytes) 
 def _unhoisted(request: Request, claim: Claim | None) -> Request:
     """Return the request with headers as the operation means them.
 
-    A presigned URL carries in its query what would have been headers; `aws-chunked` is how the body travelled, not what
-    the object is.
+    A presigned URL carries in its query what would have been headers; `aws-chunked` and its length are how the body
+    travelled, not what the object is.
     """
     headers = dict(request.headers)
     if claim is not None and claim.kind in ("query", "query-v2"):
@@ -326,6 +329,8 @@ def _unhoisted(request: Request, claim: Claim | None) -> Request:
             lower = name.lower()
             if lower.startswith("x-amz-") or lower in ("content-type", "content-md5"):
                 headers.setdefault(lower, value.encode("utf-8").decode("latin-1"))
+    if "x-amz-decoded-content-length" in headers:
+        headers["content-length"] = headers["x-amz-decoded-content-length"]
     if "content-encoding" in headers:
         codings = [each.strip() for each in headers.pop("content-encoding").split(",")]
         kept = [each for each in codings if each and each != "aws-chunked"]

@@ -112,7 +112,7 @@ def _payload(service: Service, shape: Shape, value: Any) -> tuple[str, bytes | F
     if value is None:
         return "", b"{}" if service.protocol == "rest-json" and shape.type_name == "structure" else b""
     if shape.type_name == "blob":
-        return ("" if service.protocol == "rest-json" else "binary/octet-stream"), _blob(value)
+        return "", _blob(value)
     if shape.type_name == "string":
         return "", str(value).encode()
     if service.protocol == "rest-json":

@@ -69,8 +69,9 @@ def _structure(
     shape: Shape, value: Mapping[str, Any], path: str, service: Service, placed: str | None
 ) -> Iterator[Fault]:
     for name in shape.required_members:
-        if value.get(name) is None:
-            member = shape.members[name]
+        member = shape.members[name]
+        # An event stream that is an input arrives after the head; there is nothing of it yet to be missing.
+        if value.get(name) is None and not member.serialization.get("eventstream"):
             where = placed or member.serialization.get("location", "body")
             yield Fault(_join(path, name), "null", "Member must not be null", "required", member, where)
     if shape.is_tagged_union and len(value) != 1:
