@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= demo-data
 
-.PHONY: help demo test check install format bases clean
+.PHONY: help demo test check install format docs bases clean
 
 help:
 	@echo "make demo      the whole documented flow: data, fine-tuning, provisioned throughput, base against custom"
@@ -13,6 +13,7 @@ help:
 	@echo "make check     ruff, mypy --strict, import contracts"
 	@echo "make install   .venv with the pinned set of constraints.txt and this package"
 	@echo "make format    put the sources in their house style"
+	@echo "make docs      write the tree of ARCHITECTURE.md anew"
 	@echo "make bases     cast the bundled base model again from its own scripts (about an hour on two cores)"
 
 # What the commands below need, made once; the stamp is older than its reasons after either of them changes.
@@ -41,6 +42,9 @@ check: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/tree.py
 
 bases: $(VENV)/.installed
 	$(BIN)/python -m foundry.cast
