@@ -1,4 +1,4 @@
-"""The pages say what is true: the tree is the disk's, every link leads somewhere, every command that is named exists."""
+"""The pages say what is true: the tree is the disk's, every link leads somewhere, every named command exists."""
 
 import importlib.util
 import re
