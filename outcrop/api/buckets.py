@@ -58,7 +58,7 @@ def here(call: Call, params: Mapping[str, Any], *, anywhere: bool = False) -> Bu
     check_bucket_name(name)
     bucket = standing(call.rooms.store.buckets.get(name), name)
     check_owner(call, params.get("ExpectedBucketOwner"))
-    if not anywhere and call.signed.access_key is not None and bucket.region != call.region:
+    if not anywhere and call.signed.region_named and bucket.region != call.region:
         raise faults.wrong_region(call.region, bucket.region)
     # An anonymous caller came in by the policy; a public one lets in the account's own callers only when so restricted.
     restricted = bool(bucket.access_block and bucket.access_block["RestrictPublicBuckets"])
@@ -124,7 +124,7 @@ def _location(signed_for: str, constraint: str | None) -> str:
 
 def elsewhere(call: Call, bucket: Bucket) -> Reply | None:
     """What a HEAD gets that was signed for another region than the bucket's: a header is all that it can tell."""
-    if call.signed.access_key is None or bucket.region == call.region:
+    if not call.signed.region_named or bucket.region == call.region:
         return None
     return Reply({}, status=400, headers={"x-amz-bucket-region": bucket.region})
 

@@ -82,12 +82,6 @@ def algorithm_of(params: Mapping[str, Any]) -> str | None:
 def attributes_of(params: Mapping[str, Any]) -> Attributes:
     """What a write says about its object."""
     headers = {name: params[name] for name in HEADERS if params.get(name)}
-    if "ContentEncoding" in headers:
-        # aws-chunked is how the body travelled, not what it is.
-        kept = [one.strip() for one in headers["ContentEncoding"].split(",") if one.strip() != "aws-chunked"]
-        headers["ContentEncoding"] = ", ".join(kept)
-        if not kept:
-            del headers["ContentEncoding"]
     if params.get("Expires") is not None:
         expires = params["Expires"]
         headers["Expires"] = expires.isoformat() if isinstance(expires, datetime) else expires

@@ -1,6 +1,6 @@
 """A real server with nothing but the embedded S3 (and STS, IAM) in it, as a child process that tests may kill.
 
-Run as a program: `python -m tests.api.s3_server DIRECTORY PORT`; it writes `server.json` when it answers.
+Run as a program: `python -m tests.api.s3.server DIRECTORY PORT`; it writes `server.json` when it answers.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ class S3Server:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "server.json").unlink(missing_ok=True)
         with (self.root / "server.log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.api.s3_server", str(self.root), str(self.told["port"])]
+            command = [sys.executable, "-m", "tests.api.s3.server", str(self.root), str(self.told["port"])]
             self._child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not (self.root / "server.json").exists():
