@@ -89,8 +89,8 @@ class World:
     def __post_init__(self) -> None:
         self.roles = RoleBook(self.clock)
         self.work, self.models = self.root / "work", self.root / "models"
-        self.work.mkdir()
-        self.models.mkdir()
+        self.work.mkdir(exist_ok=True)
+        self.models.mkdir(exist_ok=True)
         self.jobs: list[Job] = []
 
     def server(self, **options: Any) -> Scheduler:
