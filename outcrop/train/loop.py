@@ -77,6 +77,8 @@ class Progress:
 
     step: int = 0
     """The next step to do."""
+    evaluated: int = 0
+    """The value of `step` at the latest evaluation; the run is over once that is the number of steps."""
     tokens: int = 0
     scored: int = 0
     seconds: float = 0.0
@@ -115,8 +117,8 @@ class Progress:
 def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit, stop: Callable[[], bool]) -> Progress:
     """Run all steps that are left, from the latest checkpoint if there is one.
 
-    Emits step, eval, checkpoint and log events. Raises StopAsked once `stop()` is true (checked before every step and
-    between pieces of an evaluation), OutcropError when the loss is no longer a number.
+    Emits step, eval, checkpoint and log events. Raises StopAsked once `stop()` is true (asked before every step and
+    between pieces of an evaluation; not any more when all is done), OutcropError when the loss is no longer a number.
     """
     parameters = learner.parameters()
     optimizer = _optimizer(parameters, course)
@@ -126,19 +128,22 @@ def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit
         progress = _restore(found, parameters, optimizer)
         emit("log", level="info", message=f"resumed at step {progress.step} of {course.steps}")
     saved = time.monotonic()
-    while progress.step < course.steps:
+    while progress.evaluated < course.steps:
         if stop():
             _save(checkpoints, progress, parameters, optimizer, emit)
             raise StopAsked(progress.step, progress.tokens)
         started = time.monotonic()
-        _step(learner, course, progress, optimizer, emit)
-        progress.step += 1
-        if progress.step % course.steps_per_epoch == 0:
+        if progress.step % course.steps_per_epoch == 0 and progress.evaluated < progress.step:
             _evaluate(learner, course, progress, emit, stop)
-        progress.seconds += time.monotonic() - started
-        if progress.step == course.steps or time.monotonic() - saved >= course.checkpoint_seconds:
+        else:
+            _step(learner, course, progress, optimizer, emit)
+        now = time.monotonic()
+        progress.seconds += now - started
+        if now - saved >= course.checkpoint_seconds:
             _save(checkpoints, progress, parameters, optimizer, emit)
-            saved = time.monotonic()
+            saved = now
+    if found is None or found.state["evaluated"] < course.steps:
+        _save(checkpoints, progress, parameters, optimizer, emit)
     return progress
 
 
@@ -178,6 +183,7 @@ def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch
             f"{learning_rate:.3g}): the run diverged; use a smaller learningRate"
         )
     optimizer.step()
+    progress.step += 1
     seconds = time.monotonic() - started
     progress.tokens += tally.tokens
     progress.scored += tally.scored
@@ -204,7 +210,7 @@ def perplexity(loss: float) -> float:
 
 
 def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, stop: Callable[[], bool]) -> None:
-    """Score every validator; one event each. The step counted last is the one just done."""
+    """Score every validator after an epoch's last step, one event each; left undone when a stop comes."""
     step = progress.step - 1
     results = []
     for validator in range(learner.validators()):
@@ -213,7 +219,7 @@ def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, 
         for tally in learner.evaluate(validator):
             nll, scored, tokens = nll + tally.nll, scored + tally.scored, tokens + tally.tokens
             if stop():
-                raise StopAsked(progress.step, progress.tokens)
+                return
         loss = nll / scored
         if not math.isfinite(loss):
             raise OutcropError(
@@ -231,6 +237,7 @@ def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, 
         )
         results.append((nll, scored))
     progress.validation = results
+    progress.evaluated = progress.step
 
 
 def _optimizer(parameters: list[nn.Parameter], course: Course) -> torch.optim.AdamW:
