@@ -173,9 +173,7 @@ def public(bucket: str, **more: Any) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def test_a_policy_is_kept_as_it_came_and_obeyed(
-    client: Any, bucket: str, refused: Refused, server: S3Server
-) -> None:
+def test_a_policy_is_kept_as_it_came_and_obeyed(client: Any, bucket: str, refused: Refused, server: S3Server) -> None:
     error = refused(404, "NoSuchBucketPolicy", client.get_bucket_policy, Bucket=bucket)
     assert error["Message"] == "The bucket policy does not exist"
     refused(404, "NoSuchBucketPolicy", client.get_bucket_policy_status, Bucket=bucket)
