@@ -22,7 +22,8 @@ class TextStream:
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
         self._decode, self._stop = decode, tuple(stop)
-        self._tokens: list[int] = []
+        self.tokens: list[int] = []
+        """All that was pushed."""
         self._start = self._shown = 0
         self._text_before = ""
         self._held = ""
@@ -31,23 +32,23 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """Take a token; return the text that is certain now and was not returned before."""
-        self._tokens.append(token)
-        text = self._decode(self._tokens[self._start :])
-        if text.endswith(REPLACEMENT) and len(self._tokens) - self._shown < LONGEST_WAIT:
+        self.tokens.append(token)
+        text = self._decode(self.tokens[self._start :])
+        if text.endswith(REPLACEMENT) and len(self.tokens) - self._shown < LONGEST_WAIT:
             return ""
         return self._show(text)
 
     def finish(self) -> str:
         """Return the rest. A last character that never became whole is left out."""
-        rest = "" if self.stopped_by else self._show(self._decode(self._tokens[self._start :]).rstrip(REPLACEMENT))
+        rest = "" if self.stopped_by else self._show(self._decode(self.tokens[self._start :]).rstrip(REPLACEMENT))
         rest, self._held = rest + self._held, ""
         return rest
 
     def _show(self, text: str) -> str:
         """Let go of the text up to here; tokens since the last such point are decoded together with the new ones."""
         fresh = text[len(self._text_before) :]
-        self._start, self._shown = self._shown, len(self._tokens)
-        self._text_before = self._decode(self._tokens[self._start :])
+        self._start, self._shown = self._shown, len(self.tokens)
+        self._text_before = self._decode(self.tokens[self._start :])
         return self._cut(self._held + fresh)
 
     def _cut(self, text: str) -> str:

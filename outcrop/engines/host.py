@@ -52,6 +52,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def load(options: argparse.Namespace) -> TextEngine:
     """The model in memory, proven by one token; raises OutcropError with a message for a person."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(options.weights, options.dtype, device)
     encoder = Encoder.read(options.weights)
@@ -80,7 +83,8 @@ async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
 
 def follow_parent() -> None:
     """End the process when its standard input ends: there is nothing to save, and nobody left to answer."""
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: its lock, held by a waiting thread, would abort an orderly exit.
+    while os.read(0, 4096):
         pass
     os._exit(0)
 
