@@ -238,7 +238,7 @@ class Gateway:
         proof: Proof | None = None
         payload = sigv4.UNSIGNED
         if claim is None:
-            raise refuse(service.protocol, "incomplete", "the Authorization header cannot be read as AWS4-HMAC-SHA256.")
+            raise _unreadable(service, request)
         if claim.kind == "anonymous":
             if service.protocol != "rest-xml":
                 raise refuse(service.protocol, "missing")
@@ -299,6 +299,22 @@ class Gateway:
     async def _call(self, match: Match, signed: Signed, params: dict[str, Any]) -> Mapping[str, Any] | Reply:
         function = self._operations[match.service.name, match.operation.name]
         return await _in_thread(self._threads, lambda: function(signed, params))
+
+
+def _unreadable(service: Service, request: Request) -> ServiceError:
+    """The error for credentials that have no readable form."""
+    authorization = request.headers.get("authorization", "")
+    if authorization.startswith("AWS ") and service.protocol == "rest-xml":
+        message = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+        return ServiceError(message, code="InvalidRequest")
+    if authorization:
+        detail = (
+            "it must be AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=…, Signature=…"
+        )
+        return refuse(service.protocol, "incomplete", detail)
+    detail = "Query-string authentication requires X-Amz-Algorithm, X-Amz-Credential, X-Amz-Date, X-Amz-Expires, "
+    detail += "X-Amz-SignedHeaders and X-Amz-Signature; or AWSAccessKeyId, Expires and Signature."
+    return refuse(service.protocol, "bad-url", detail)
 
 
 def _payload_line(service: Service, request: Request, claim: Claim, raw: bytes) -> str:

@@ -74,6 +74,10 @@ class Proof:
     scope: str
 
 
+_QUERY_MARKS: Final = frozenset(
+    {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"}
+)
+
 _HEADER: Final = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<credential>[^,\s]+)\s*,\s*SignedHeaders=(?P<headers>[^,\s]+)\s*,\s*"
     r"Signature=(?P<signature>[^,\s]+)\s*"
@@ -92,9 +96,12 @@ def claim_of(request: Request) -> Claim | None:
     if authorization:
         found = _HEADER.fullmatch(authorization)
         return None if found is None else _claim_in_header(request, found)
-    if "X-Amz-Signature" in query or "X-Amz-Algorithm" in query:
+    # One mark of a signature makes a claim: what is half a signature must not pass for no signature at all.
+    if query.keys() & _QUERY_MARKS:
         return _claim_in_query(query)
-    if "AWSAccessKeyId" in query and "Signature" in query:
+    if query.keys() & {"AWSAccessKeyId", "Signature"}:
+        if "AWSAccessKeyId" not in query or "Signature" not in query:
+            return None
         expires = query.get("Expires", "")
         return Claim(
             "query-v2",

@@ -8,7 +8,6 @@ import pytest
 from botocore.awsrequest import HeadersDict
 from botocore.exceptions import EventStreamError
 from botocore.parsers import create_parser
-from botocore.session import Session
 
 from outcrop.errors import ServiceError
 from outcrop.wire import faults
@@ -16,11 +15,9 @@ from outcrop.wire.route import Match
 from outcrop.wire.serialize import Reply, event_frame, event_stream, exception_frame, serialize
 from outcrop.wire.spec import SERVICES, Spec
 from tests.wire.generate import Generator, members_of
+from tests.wire.oracle import OPERATIONS, ORACLES
 
 SPEC = Spec()
-SESSION = Session()
-ORACLES = {name: SESSION.get_service_model(name) for name in SERVICES}
-OPERATIONS = [(service, name) for service in SERVICES for name in ORACLES[service].operation_names]
 STREAMS = [
     (service, name)
     for service, name in OPERATIONS

@@ -1,52 +1,17 @@
 """What botocore's serializer writes, our router and parser read back equal: every operation of every service."""
 
-from typing import Any
-
 import pytest
-from botocore.awsrequest import create_request_object, prepare_request_dict
-from botocore.serialize import create_serializer
-from botocore.session import Session
 
 from outcrop.wire.parse import parse
 from outcrop.wire.request import Request
 from outcrop.wire.route import Match, Router
-from outcrop.wire.spec import SERVICES, SIGNED_AS, Spec
+from outcrop.wire.spec import SIGNED_AS, Spec
 from outcrop.wire.validate import validate
 from tests.wire.generate import Generator
+from tests.wire.oracle import ALIASES, OPERATIONS, ORACLES, sent, written
 
 SPEC = Spec()
 ROUTER = Router(SPEC, ("localhost",))
-SESSION = Session()
-ORACLES = {name: SESSION.get_service_model(name) for name in SERVICES}
-OPERATIONS = [(service, name) for service in SERVICES for name in ORACLES[service].operation_names]
-
-ALIASES = {
-    # S3 kept the old spelling of these at the same address; the newer one answers.
-    "GetBucketLifecycle": "GetBucketLifecycleConfiguration",
-    "PutBucketLifecycle": "PutBucketLifecycleConfiguration",
-    "GetBucketNotification": "GetBucketNotificationConfiguration",
-    "PutBucketNotification": "PutBucketNotificationConfiguration",
-    # Told apart by host name in AWS (S3 Express).
-    "ListDirectoryBuckets": "ListBuckets",
-}
-
-
-def written(service: str, operation: str, params: dict[str, Any]) -> tuple[Request, bytes]:
-    """The request that botocore writes, as its connection would send it."""
-    model = ORACLES[service].operation_model(operation)
-    serializer = create_serializer(ORACLES[service].metadata["protocol"], include_validation=False)
-    made = serializer.serialize_to_request(params, model)
-    prepare_request_dict(made, endpoint_url="http://127.0.0.1:4580")
-    prepared = create_request_object(made).prepare()
-    _, _, place = prepared.url.removeprefix("http://").partition("/")
-    path, _, query = ("/" + place).partition("?")
-    headers = {"host": "127.0.0.1:4580"}
-    for name, value in prepared.headers.items():
-        headers[name.lower()] = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    body = prepared.body or b""
-    if hasattr(body, "read"):
-        body = body.read()
-    return Request(prepared.method, path, query, headers), body if isinstance(body, bytes) else body.encode()
 
 
 def routed(service: str, request: Request, body: bytes) -> Match:
@@ -68,7 +33,9 @@ def test_botocores_requests_are_read_back_equal(service: str, operation: str) ->
     for seed, full in ((1, True), (2, False), (3, False)):
         generator = Generator(SPEC.service(service), seed, full=full, milliseconds=False)
         params = generator.structure(shape) if shape is not None else {}
-        request, body = written(service, operation, params)
+        given = sent(written(service, operation, params))
+        path, _, query = given.url.partition("?")
+        request, body = Request(given.method, path, query, given.headers), given.body
         match = routed(service, request, body)
         assert (match.service.name, match.operation.name) == (service, ALIASES.get(operation, operation))
         if operation in ALIASES:

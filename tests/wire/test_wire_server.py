@@ -343,8 +343,10 @@ def test_events_arrive_as_they_are_made(endpoint: str) -> None:
     with pytest.raises(runtime.exceptions.ModelNotReadyException, match="still loading"):
         runtime.invoke_model_with_response_stream(modelId="not-ready", body=b"{}")
     seen = []
+    body = runtime.invoke_model_with_response_stream(modelId="fails", body=b"{}")["body"]
     with pytest.raises(EventStreamError, match="too much"):
-        seen.extend(runtime.invoke_model_with_response_stream(modelId="fails", body=b"{}")["body"])
+        seen.extend(body)
+    body.close()
     assert len(seen) == 3
 
 
