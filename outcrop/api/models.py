@@ -2,7 +2,10 @@
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import structlog
 
 from outcrop.api.call import Call
 from outcrop.api.paging import listing, page
@@ -10,6 +13,8 @@ from outcrop.api.refusals import in_aws_words
 from outcrop.catalog.rows import FoundationModel
 from outcrop.errors import ResourceNotFoundException
 from outcrop.records import Arn, Model
+
+log = structlog.get_logger()
 
 
 def foundation_arn(region: str, model_id: str) -> str:
@@ -116,10 +121,18 @@ def delete_custom_model(call: Call, params: Mapping[str, Any]) -> Mapping[str, A
     model = _custom(call, params["modelIdentifier"])
     with in_aws_words():
         call.rooms.store.models.delete(model.arn)
-    # The row goes first: a folder without a row is garbage, a row without its folder would be a lie.
-    shutil.rmtree(call.rooms.models / model.id, ignore_errors=True)
+    _remove(call.rooms.models / model.id)
     call.rooms.wake()
     return {}
+
+
+def _remove(folder: Path) -> None:
+    """Take the weights off the disk after their row: a folder without a row is garbage, the other way round a lie."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as fault:
+        # The model is deleted all the same; what is left on the disk is for the person who reads the log.
+        log.warning("weights of a deleted model stay on the disk", folder=str(folder), reason=str(fault))
 
 
 def _custom(call: Call, identifier: str) -> Model:

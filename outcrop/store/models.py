@@ -119,7 +119,7 @@ class ModelStore:
         return [_model(row) for row in rows], following
 
     def ids(self) -> set[str]:
-        """Ids of all models of all regions: every other folder under models/ is an orphan."""
+        """Ids of all models of all regions; a folder of another id may still be a job's that is just being completed."""
         with self._database.read() as connection:
             return set(connection.execute(select(MODELS.c.id)).scalars())
 

@@ -142,10 +142,10 @@ def request(number: int = 1, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def refused(call: Callable[[], Any]) -> tuple[str, str, int]:
+def refused(call: Callable[..., Any], *positional: Any, **params: Any) -> tuple[str, str, int]:
     """Code, message and HTTP status of a refused call."""
     try:
-        answer = call()
+        answer = call(*positional, **params)
     except ClientError as refusal:
         error = refusal.response["Error"]
         return error["Code"], error["Message"], refusal.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -339,7 +339,7 @@ def test_unknown_jobs_and_other_regions(server: Bedrock, client: Any, operation:
     arn = server.create_job(client)
     west = server.client(region="us-west-2")
     for asked, identifier in ((client, "nobody"), (west, "job-1"), (west, arn), (client, arn[:-12] + "0" * 12)):
-        code, message, status = refused(lambda a=asked, i=identifier: getattr(a, operation)(jobIdentifier=i))
+        code, message, status = refused(getattr(asked, operation), jobIdentifier=identifier)
         assert (code, status) == ("ResourceNotFoundException", 404)
         assert identifier in message
 
@@ -347,7 +347,7 @@ def test_unknown_jobs_and_other_regions(server: Bedrock, client: Any, operation:
 def test_a_custom_model_cannot_be_a_base_yet(server: Bedrock, client: Any) -> None:
     model = server.complete(server.create_job(client))
     for identifier in ("model-1", model.arn):
-        code, message, _ = refused(lambda i=identifier: server.create_job(client, 2, baseModelIdentifier=i))
+        code, message, _ = refused(server.create_job, client, 2, baseModelIdentifier=identifier)
         assert code == "ValidationException"
         assert "not supported" in message
         assert model.arn in message
@@ -379,7 +379,7 @@ def test_pass_role_is_asked_of_the_caller(server: Bedrock) -> None:
         key = server.rooms.identity.mint(role, name, timedelta(hours=1))
         caller = server.client(key=key)
         if name == "create":
-            code, message, status = refused(lambda c=caller: server.create_job(c))
+            code, message, status = refused(server.create_job, caller)
             assert (code, status) == ("AccessDeniedException", 403)
             assert "iam:PassRole" in message
             assert server.bells == []

@@ -112,9 +112,9 @@ def test_resources_that_are_not_there(client: Any, operation: str, arn: str) -> 
 def test_resources_of_other_regions_and_names(server: Bedrock, client: Any, arns: dict[str, str]) -> None:
     west = server.client(region="us-west-2")
     for arn in arns.values():
-        assert refused(lambda a=arn: west.list_tags_for_resource(resourceARN=a))[0] == "ResourceNotFoundException"
+        assert refused(west.list_tags_for_resource, resourceARN=arn)[0] == "ResourceNotFoundException"
     for wrong in (BASE_ARN, "model-1-and-a-long-name-of-it"):
-        code, _, _ = refused(lambda w=wrong: client.list_tags_for_resource(resourceARN=w))
+        code, _, _ = refused(client.list_tags_for_resource, resourceARN=wrong)
         assert code in ("ResourceNotFoundException", "ValidationException")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.bedrock_server import ACCOUNT, BASE_ARN, EXPRESS, LONG, REGION, ROLE, Bedrock, bedrock_over, refused
+from tests.api.bedrock_server import ACCOUNT, BASE_ARN, EXPRESS, LONG, REGION, Bedrock, bedrock_over, refused
 
 LITE = "amazon.titan-text-lite-v1"
 LITE_ARN = f"arn:aws:bedrock:{REGION}::foundation-model/amazon.titan-text-lite-v1:0:4k"
@@ -279,7 +279,7 @@ def test_other_regions_see_nothing_of_it(server: Bedrock, client: Any) -> None:
     for operation in ("get", "delete", "update"):
         verb = getattr(west, f"{operation}_provisioned_model_throughput")
         for identifier in (arn, "pt-1"):
-            code, _, status = refused(lambda v=verb, i=identifier: v(provisionedModelId=i))
+            code, _, status = refused(verb, provisionedModelId=identifier)
             assert (code, status) == ("ResourceNotFoundException", 404)
 
 
@@ -307,8 +307,3 @@ def test_list_filters(server: Bedrock, client: Any) -> None:
     code, message, _ = refused(lambda: names(statusEquals="Sleeping"))
     assert code == "ValidationException"
     assert "'Sleeping' at 'statusEquals'" in message
-
-
-def test_the_role_has_no_part_in_it(server: Bedrock, client: Any) -> None:
-    server.rooms.store.access.roles.delete_policy(ROLE.rsplit("/", 1)[1], "none")
-    create(client)
