@@ -119,7 +119,7 @@ class ModelStore:
         return [_model(row) for row in rows], following
 
     def ids(self) -> set[str]:
-        """Ids of all models of all regions; a folder of another id may still be a job's that is just being completed."""
+        """Ids of all models of all regions; another folder may be that of a job which is just being completed."""
         with self._database.read() as connection:
             return set(connection.execute(select(MODELS.c.id)).scalars())
 
