@@ -13,6 +13,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -149,12 +150,9 @@ def main(arguments: Sequence[str]) -> int:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        events = Events(directory / "events.jsonl")
-        try:
+        with closing(Events(directory / "events.jsonl")) as events:
             if not events.over:
                 _live(directory, events)
-        finally:
-            events.close()
     return 0
 
 

@@ -57,7 +57,9 @@ def test_every_fault_is_told_and_the_first_ones_are_kept(tmp_path: Path) -> None
 def test_the_message_is_aws_sentence_for_the_first_fault_and_its_place(tmp_path: Path) -> None:
     path = write(tmp_path / "train.jsonl", line(), '{"prompt": "a"}', "x")
     message = failure_message(check_pairs(path, FREE, "train"), "s3://bucket/data/train.jsonl", FREE)
-    expected = 'Input data at data/train.jsonl must follow \'{"prompt": "<input text>", "completion": "<output text>"}\' '
+    expected = (
+        'Input data at data/train.jsonl must follow \'{"prompt": "<input text>", "completion": "<output text>"}\' '
+    )
     assert message.startswith(expected + "format (line 2, column 1: the member completion is missing; faults in this")
     path = write(tmp_path / "train.jsonl", "{", "{}")
     message = failure_message(check_pairs(path, FREE, "train"), "s3://bucket/data/train.jsonl", FREE)

@@ -95,10 +95,26 @@ def _strictly(line: bytes) -> Pair | None:
     return Pair(prompt, completion)
 
 
-PIECES = st.sampled_from(
-    [b"{", b"}", b'"', b":", b",", b'"prompt"', b'"completion"', b'"x"', b" ", b"1", b"null", b"[", b"]", b"\\", b'\\"']
-    + [rb"\ud83d", rb"\ude00", rb"\u0041", "é".encode(), b"\xff", b"\t", b"a", b'{"prompt":"a","completion":"b"}']
-)
+MARKS = [
+    b"{",
+    b"}",
+    b'"',
+    b":",
+    b",",
+    b" ",
+    b"[",
+    b"]",
+    b"\\",
+    b'\\"',
+    b"1",
+    b"null",
+    b"a",
+    b"\t",
+    b"\xff",
+    "é".encode(),
+]
+WORDS = [b'"prompt"', b'"completion"', b'"x"', rb"\ud83d", rb"\ude00", rb"\u0041", b'{"prompt":"a","completion":"b"}']
+PIECES = st.sampled_from(MARKS + WORDS)
 
 
 @given(st.lists(PIECES, max_size=14).map(b"".join))

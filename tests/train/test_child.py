@@ -203,6 +203,7 @@ def _check_weights(folder: Path, shelf: Shelf, llama: Path) -> None:
     assert not torch.equal(PeftModel.from_pretrained(base, folder)(ids).logits, before)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_job_ends_with_the_same_bits(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
     spec = replace(spec, epochs=6, checkpoint_seconds=0.02)
     whole = start(spec, "whole")
@@ -240,6 +241,7 @@ def _place(event: dict[str, Any]) -> tuple[Any, ...]:
     return event["kind"], event.get("step"), event.get("validator")
 
 
+@pytest.mark.slow
 def test_a_stop_is_heard_within_a_step_and_a_second_child_leaves(spec: TrainSpec, start: Start) -> None:
     job = start(replace(spec, epochs=2000))
     child = job.start()

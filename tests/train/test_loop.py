@@ -182,7 +182,7 @@ class Diverging(Line):
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     diary.clear()
-    with pytest.raises(OutcropError, match="no longer a number at step 3 .* use a smaller learningRate"):
+    with pytest.raises(OutcropError, match=r"no longer a number at step 3 .* use a smaller learningRate"):
         run(tmp_path, learner=Diverging())
     assert [event["step"] for event in diary[0] if event["kind"] == "step"] == [0, 1, 2]
 
@@ -206,7 +206,9 @@ class FullDisk(Checkpoints):
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path: Path) -> None:
     said: list[tuple[str, dict[str, Any]]] = []
-    train(Line(), COURSE, FullDisk(tmp_path, "key"), lambda kind, **members: said.append((kind, members)), lambda: False)
+    train(
+        Line(), COURSE, FullDisk(tmp_path, "key"), lambda kind, **members: said.append((kind, members)), lambda: False
+    )
     warnings = [members["message"] for kind, members in said if kind == "log"]
     assert len(warnings) == 2
     assert "No space left on device" in warnings[0]

@@ -55,7 +55,7 @@ def test_we_read_what_peft_writes(stabilised: bool, llama: Path, tmp_path: Path)
     )
     peft = get_peft_model(AutoModelForCausalLM.from_pretrained(llama), config)
     peft.eval()
-    peft.save_pretrained(tmp_path)
+    peft.save_pretrained(str(tmp_path))
     model = load_model(llama)
     adapters = Adapters(model)
     adapter = LoraAdapter.read(tmp_path)
@@ -155,7 +155,9 @@ def spoil(folder: Path, **members: object) -> None:
         ({"bias": "all"}, "bias is 'all'"),
     ],
 )
-def test_what_is_not_carried_out_is_refused(members: dict[str, object], sentence: str, llama: Path, tmp_path: Path) -> None:
+def test_what_is_not_carried_out_is_refused(
+    members: dict[str, object], sentence: str, llama: Path, tmp_path: Path
+) -> None:
     trained(load_model(llama), 1).write(tmp_path, "base")
     spoil(tmp_path, **members)
     with pytest.raises(OutcropError, match=sentence):
@@ -171,7 +173,9 @@ def test_an_adapter_of_another_model_is_refused(llama: Path, tmp_path: Path) -> 
     save_file(tensors | {f"{prefix}A.weight": torch.zeros(4, 31)}, file)
     with pytest.raises(OutcropError, match="maps"):
         Adapters(model).attach("x", LoraAdapter.read(tmp_path))
-    save_file({f"{prefix.replace('.0.', '.9.')}{side}.weight": tensors[f"{prefix}{side}.weight"] for side in "AB"}, file)
+    save_file(
+        {f"{prefix.replace('.0.', '.9.')}{side}.weight": tensors[f"{prefix}{side}.weight"] for side in "AB"}, file
+    )
     with pytest.raises(OutcropError, match=r"no linear layer model\.layers\.9"):
         Adapters(load_model(llama)).attach("x", LoraAdapter.read(tmp_path))
     save_file({f"{prefix}A.weight": tensors[f"{prefix}A.weight"]}, file)
