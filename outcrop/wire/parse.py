@@ -27,7 +27,7 @@ _INTEGER: Final = re.compile("[+-]?[0-9]{1,19}")
 
 _NUMBER: Final = re.compile("[0-9]{1,9}")
 
-_SURROGATE: Final = re.compile(rb"\\\\u[dD][89a-fA-F]")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(match: Match, request: Request, body: bytes | Upload) -> dict[str, Any]:

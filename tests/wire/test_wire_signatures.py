@@ -52,7 +52,9 @@ class Desk:
         self.asked.append((signed, params))
         if isinstance(params.get("Body"), Upload):
             self.bodies.append(params["Body"].path.read_bytes())
-        return {name: nothing() for name in ("body", "stream", "Payload")}
+        shape = ORACLES[signed.service].operation_model(signed.operation).output_shape
+        members = shape.members if shape is not None else {}
+        return {name: nothing() for name, member in members.items() if member.serialization.get("eventstream")}
 
     def ask(self, request: Sent, pieces: int = 1) -> Answer:
         size = max(1, -(-len(request.body) // pieces))
