@@ -162,7 +162,7 @@ def test_a_server_may_take_its_children_along_and_the_next_one_resumes_them(worl
     job = world.job([*CHECKED, "wait go"], WHOLE)
     world.until_told(job, "Completed")
     world.scheduler.stop()
-    world.until(lambda: world.executor.find(world.place(job)) is None)
+    wait(lambda: world.executor.find(world.place(job)) is None)
     assert json.loads((world.place(job) / "start.json").read_text())["attempts"] == 0
     world.server()
     world.until_status(job, "Completed")

@@ -273,7 +273,7 @@ def test_a_fault_that_passes_is_forgotten(world: World) -> None:
     job = world.job(["wait go", *WHOLE])
     world.until(lambda: world.runs(job))
     events, aside = world.place(job) / "events.jsonl", world.place(job) / "aside"
-    for _ in range(2):
+    for _ in range(3):
         events.rename(aside)
         events.mkdir()
         world.scheduler.tick()
@@ -321,6 +321,41 @@ def test_progress_gives_new_attempts(world: World) -> None:
     job = world.job(*dying)
     world.until_status(job, "Failed")
     assert len(world.runs(job)) == 7, "the fourth reached step 6, from which three more went on in vain"
+
+
+def test_progress_on_the_last_attempt_saves_the_job(world: World) -> None:
+    early, late = ([*CHECKED, *TRAINED, {"kind": "checkpoint", "step": number}, "kill 9"] for number in (3, 9))
+    job = world.job(early, early, early, late, WHOLE)
+    assert world.until_status(job, "Completed", "Failed").status == "Completed"
+
+
+def test_a_part_whose_beginning_was_not_told_has_ended_all_the_same(world: World) -> None:
+    job = world.job([part("validation", "Completed"), "wait go", *WHOLE])
+    world.until(lambda: parts(world.now(job))[0] == "Completed")
+    (world.place(job) / "go").touch()
+    world.until_status(job, "Completed")
+
+
+def test_a_part_that_is_over_stays_so_whatever_a_resumed_child_finds(world: World) -> None:
+    again = [
+        part("validation", "InProgress"),
+        part("validation", "Failed"),
+        {"kind": "failed", "message": "The file is gone."},
+    ]
+    job = world.job([*CHECKED, "kill 9"], again)
+    failed = world.until_status(job, "Failed")
+    assert failed.failure == "The file is gone."
+    assert parts(failed) == ["Completed", "NotStarted", "NotStarted"]
+
+
+def test_a_stop_file_of_nobody_does_not_stop_a_job_that_starts(world: World) -> None:
+    job = world.job(["wait go", *WHOLE])
+    world.place(job).mkdir()
+    (world.place(job) / "stop").touch()
+    world.until(lambda: world.runs(job))
+    assert not (world.place(job) / "stop").exists()
+    (world.place(job) / "go").touch()
+    world.until_status(job, "Completed")
 
 
 PHASES = {
