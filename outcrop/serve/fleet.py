@@ -37,8 +37,8 @@ BASE: Final = "base"
 OWN_ENGINE: Final = (sys.executable, "-m", "outcrop.engines.host")
 
 QUICK_SECONDS: Final = 0.05
-SLOW_SECONDS: Final = 1.0
-"""How often the loop looks by itself: while an engine loads, and otherwise, should a bell have been missed."""
+SLOW_SECONDS: Final = 0.25
+"""How often the loop looks by itself: while an engine loads, and otherwise, for engines that have died unheard."""
 
 MOST_WAITING: Final = 16
 """Calls that may wait for an engine to load: each holds a thread that other operations need."""

@@ -44,10 +44,12 @@ class Line:
             "trust_env": False,
             "verify": False,
         }
-        self._client = httpx.Client(**self._options, limits=httpx.Limits(max_connections=None))
+        # No connection is kept: one to an engine that has died since would break in a way that looks as if the engine
+        # had died of this prompt. A new one is refused at once, and the caller may try again.
+        self._client = httpx.Client(**self._options, limits=httpx.Limits(max_keepalive_connections=0))
 
     def close(self) -> None:
-        """Close the pooled connections."""
+        """Close the client; answers under way break off."""
         self._client.close()
 
     def complete(self, model: str, prompt: Prompt) -> tuple[str, Piece]:

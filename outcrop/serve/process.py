@@ -97,7 +97,11 @@ class EngineProcess:
 
     def end(self) -> None:
         """End it and wait until it is gone."""
+        serving = self.state() == "serving"
         self.ask_end()
+        if not serving:
+            # While it loads it may not look at its input for long, and there is nothing yet to end in order.
+            self._process.kill()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,321 @@
+"""The fleet's loop with real processes: engines that echo, and every way in which they can fail."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
+from tests.serve.fleet_world import World, alive, now, prompt, until, write_weights
+from tests.store.resources import BASE_ARN, LONG_ID, REGION
+
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes through /proc: run on Linux")
+
+
+def patient(world: World, arn: str, text: str = "hello") -> str:
+    """Ask as the SDKs do: an engine that is gone, but not yet missed, is ModelNotReady and tried again."""
+    for _ in range(5):
+        try:
+            return world.ask(arn, text)
+        except ModelNotReadyException:
+            time.sleep(0.05)
+    return world.ask(arn, text)
+
+
+def test_a_throughput_is_in_service_only_once_its_model_answers(world: World) -> None:
+    (world.base / "slow").write_text("0.5")
+    custom = world.model()
+    arn = world.provision(1, custom.arn)
+    until(lambda: world.pids())
+    assert world.throughput(arn).status == "Creating"
+    assert world.settle(arn).status == "InService"
+    assert world.health(world.base)["asked"] == 1, "nobody asked the model before it was put in service"
+    assert world.ask(arn, "hello there") == f"{custom.id}: hello there"
+
+
+def test_throughputs_of_one_base_share_an_engine_and_a_full_model_has_its_own(world: World) -> None:
+    red, blue, full = world.model(1), world.model(2), world.model(3, method="full")
+    arns = [world.serve(number, made.arn) for number, made in enumerate((red, blue, full), 1)]
+    base = world.serve(4, BASE_ARN)
+    assert [world.ask(arn) for arn in arns] == [f"{red.id}: hello", f"{blue.id}: hello", "hello"]
+    assert world.ask(base) == "hello"
+    assert len(world.pids()) == 2
+    assert len(world.pids(world.root / "models" / full.id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("weights", "the engine ended with 1: out of memory"),
+        ("adapter", "the adapter is broken"),
+        ("missing", "the weights of"),
+        ("base", "no tokenizer.json"),
+    ],
+)
+def test_what_cannot_be_served_fails_with_the_reason(world: World, broken: str, told: str) -> None:
+    custom = world.model()
+    folder = world.root / "models" / custom.id
+    if broken == "weights":
+        (world.base / "broken").write_text("out of memory")
+    elif broken == "adapter":
+        (folder / "broken").touch()
+    elif broken == "missing":
+        folder.rmdir()
+    else:
+        (world.base / "tokenizer.json").unlink()
+    settled = world.settle(world.provision(1, custom.arn))
+    assert settled.status == "Failed"
+    assert told in str(settled.failure)
+
+
+def test_a_failed_throughput_does_not_disturb_its_neighbour(world: World) -> None:
+    good, bad = world.model(1), world.model(2)
+    (world.root / "models" / bad.id / "broken").touch()
+    arn = world.serve(1, good.arn)
+    [pid] = world.pids()
+    assert world.settle(world.provision(2, bad.arn)).status == "Failed"
+    assert world.ask(arn) == f"{good.id}: hello"
+    assert world.pids() == [pid]
+
+
+def test_an_update_switches_without_a_dropped_request(world: World) -> None:
+    red, blue = world.model(1), world.model(2)
+    arn = world.serve(1, red.arn)
+    answers: list[str] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answers.append(world.ask(arn))
+
+    with ThreadPoolExecutor(4) as callers:
+        asked = [callers.submit(ask) for _ in range(4)]
+        until(lambda: len(answers) > 20)
+        world.store.throughputs.update_asked(arn, name=None, model_arn=blue.arn, now=now())
+        world.fleet.wake()
+        settled = world.settle(arn)
+        seen = len(answers)
+        until(lambda: len(answers) > seen + 20)
+        ended.set()
+    for each in asked:
+        each.result()
+    assert (settled.status, settled.model_arn) == ("InService", blue.arn)
+    assert set(answers) == {f"{red.id}: hello", f"{blue.id}: hello"}
+    assert set(answers[seen + 8 :]) == {f"{blue.id}: hello"}
+    until(lambda: world.health(world.base)["models"] == ["base", blue.id])
+
+
+def test_an_update_that_fails_is_told_and_can_be_mended(world: World) -> None:
+    red, blue = world.model(1), world.model(2)
+    broken = world.root / "models" / blue.id / "broken"
+    broken.touch()
+    arn = world.serve(1, red.arn)
+    world.store.throughputs.update_asked(arn, name=None, model_arn=blue.arn, now=now())
+    settled = world.settle(arn)
+    assert (settled.status, settled.failure) == ("Failed", "the adapter is broken")
+    until(lambda: not world.pids())
+    broken.unlink()
+    world.store.throughputs.update_asked(arn, name=None, model_arn=blue.arn, now=now())
+    world.fleet.wake()
+    assert world.settle(arn).status == "InService"
+    assert world.ask(arn) == f"{blue.id}: hello"
+
+
+def test_what_nobody_wants_any_more_is_taken_away(world: World) -> None:
+    red, blue = world.model(1), world.model(2)
+    first, second = world.serve(1, red.arn), world.serve(2, blue.arn)
+    [pid] = world.pids()
+    world.store.throughputs.delete(first, now())
+    world.fleet.wake()
+    until(lambda: world.health(world.base)["models"] == ["base", blue.id])
+    assert world.ask(second) == f"{blue.id}: hello"
+    world.store.throughputs.delete(second, now())
+    world.fleet.wake()
+    until(lambda: not alive(pid))
+    assert world.fleet._engines == {}
+
+
+def test_a_lease_keeps_what_it_uses(world: World) -> None:
+    arn = world.serve(1, world.model().arn)
+    with world.fleet.lease(arn, REGION, 1) as lease:
+        world.store.throughputs.delete(arn, now())
+        world.fleet.wake()
+        time.sleep(0.3)
+        assert lease.line.complete(lease.model, prompt("still"))[0].endswith("still")
+    until(lambda: not world.pids())
+
+
+def test_an_engine_that_is_killed_is_started_again(world: World) -> None:
+    custom = world.model()
+    arn = world.serve(1, custom.arn)
+    [pid] = world.pids()
+    os.kill(pid, signal.SIGKILL)
+    assert patient(world, arn) == f"{custom.id}: hello"
+    assert world.pids() != [pid]
+    assert world.throughput(arn).status == "InService"
+
+
+def test_an_engine_that_dies_under_a_request_ends_that_request_and_no_other(world: World) -> None:
+    arn = world.serve(1, world.model().arn)
+    with pytest.raises(ModelErrorException, match="broke off"):
+        world.ask(arn, "die")
+    assert patient(world, arn, "well").endswith("well")
+
+
+def test_a_base_is_started_when_it_is_asked_and_ends_when_it_is_not(tmp_path: Path) -> None:
+    world = World(tmp_path, on_demand_keep=0.3)
+    world.fleet.start()
+    try:
+        assert world.pids() == []
+        assert world.ask(LONG_ID) == "hello"
+        [pid] = world.pids()
+        assert world.ask(LONG_ID, "again") == "again"
+        assert world.pids() == [pid]
+        until(lambda: not alive(pid))
+        assert world.ask(LONG_ID, "once more") == "once more"
+    finally:
+        world.close()
+
+
+def test_other_weights_chosen_for_a_base_answer_the_next_call(world: World) -> None:
+    world.ask(LONG_ID)
+    other = write_weights(world.root / "other")
+    world.store.models.use_weights(LONG_ID, str(other))
+    until(lambda: world.ask(LONG_ID) == "hello" and world.pids(other))
+    until(lambda: not world.pids(world.base))
+
+
+def test_a_base_that_loads_too_long_is_not_ready(tmp_path: Path) -> None:
+    world = World(tmp_path, on_demand_wait=0.2)
+    (world.base / "slow").write_text("30")
+    world.fleet.start()
+    try:
+        started = time.monotonic()
+        with pytest.raises(ModelNotReadyException, match="still loading"):
+            world.ask(LONG_ID)
+        assert time.monotonic() - started < 5
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("broken", ["engine", "folder"])
+def test_a_base_that_cannot_be_started_says_why_at_once(world: World, broken: str) -> None:
+    if broken == "engine":
+        (world.base / "broken").write_text("out of memory")
+    else:
+        (world.base / "config.json").unlink()
+    started = time.monotonic()
+    with pytest.raises(ModelErrorException, match="out of memory" if broken == "engine" else r"no config\.json"):
+        world.ask(LONG_ID)
+    assert time.monotonic() - started < 5
+
+
+def test_a_program_that_is_not_there_fails_with_a_message(tmp_path: Path) -> None:
+    world = World(tmp_path, program=("/no/such/program",))
+    world.fleet.start()
+    try:
+        settled = world.settle(world.provision(1, BASE_ARN))
+        assert settled.status == "Failed"
+        assert "/no/such/program" in str(settled.failure)
+    finally:
+        world.close()
+
+
+def test_units_admit_and_refuse(world: World) -> None:
+    arn = world.serve(1, BASE_ARN)
+    row = world.catalog.find(LONG_ID)
+    assert row is not None
+    minute = row.tokens_per_minute_per_unit
+    with (
+        world.fleet.lease(arn, REGION, minute - 1000),
+        pytest.raises(ThrottlingException, match="Too many tokens"),
+        world.fleet.lease(arn, REGION, 2000),
+    ):
+        pass
+    with world.fleet.lease(arn, REGION, minute - 1000) as lease:
+        lease.charge(minute - 500, 0)
+    with pytest.raises(ThrottlingException), world.fleet.lease(arn, REGION, 5000):
+        pass
+    with world.fleet.lease(LONG_ID, REGION, 10 * minute):
+        pass
+
+
+def test_a_restarted_fleet_serves_what_is_in_service(world: World) -> None:
+    custom = world.model()
+    arn = world.serve(1, custom.arn)
+    [pid] = world.pids()
+    world.fleet.stop()
+    assert not alive(pid)
+    world.fleet = world.new_fleet()
+    world.fleet.start()
+    assert world.ask(arn) == f"{custom.id}: hello"
+
+
+def test_stopping_ends_waiting_calls_and_loading_engines(tmp_path: Path) -> None:
+    world = World(tmp_path, on_demand_wait=60.0)
+    (world.base / "slow").write_text("60")
+    world.fleet.start()
+    failed: list[OutcropError] = []
+
+    def ask() -> None:
+        try:
+            world.ask(LONG_ID)
+        except OutcropError as fault:
+            failed.append(fault)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    until(world.pids)
+    pids = world.pids()
+    started = time.monotonic()
+    world.close()
+    caller.join(5)
+    assert time.monotonic() - started < 5
+    assert not any(alive(pid) for pid in pids)
+    assert [type(fault) for fault in failed] == [ModelNotReadyException]
+
+
+def test_only_so_many_calls_wait_for_an_engine(tmp_path: Path) -> None:
+    world = World(tmp_path, on_demand_wait=1.0)
+    (world.base / "slow").write_text("60")
+    world.fleet.start()
+
+    def ask(_: int) -> str:
+        try:
+            return world.ask(LONG_ID)
+        except OutcropError as fault:
+            return type(fault).__name__
+
+    try:
+        with ThreadPoolExecutor(24) as callers:
+            answers = list(callers.map(ask, range(24)))
+    finally:
+        world.close()
+    assert (answers.count("ModelNotReadyException"), answers.count("ThrottlingException")) == (16, 8)
+
+
+def test_many_callers_at_once_and_no_lease_is_left(world: World) -> None:
+    custom = world.model()
+    arn = world.serve(1, custom.arn)
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda number: world.ask(arn, f"number {number}"), range(100)))
+    assert answers == [f"{custom.id}: number {number}" for number in range(100)]
+    assert not any(world.fleet._engines[world.base].leased.values())
+
+
+def test_a_fault_of_the_store_does_not_end_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = type(world.store.throughputs).wanted
+    faults = iter([OSError("the disk is gone")] * 2)
+
+    def sometimes(self: object) -> object:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        return wanted(world.store.throughputs)
+
+    monkeypatch.setattr(type(world.store.throughputs), "wanted", sometimes)
+    world.fleet.wake()
+    assert world.serve(1, world.model().arn)
