@@ -108,7 +108,9 @@ def upload_part(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
         value = sent.get(upload.algorithm) or call.rooms.disk.digest(blob.id, blob.size, upload.algorithm)
         blob = Blob(blob.id, blob.size, blob.md5, blob.modified, blob.number, value)
     _keep_part(call, upload, blob)
-    return {"ETag": quoted(blob.md5), **part_checksum(upload.algorithm, blob)}
+    # What was sent and found true is told, also where the upload keeps another one.
+    sums = {f"Checksum{algorithm}": sent[algorithm]} if declared else part_checksum(upload.algorithm, blob)
+    return {"ETag": quoted(blob.md5), **sums}
 
 
 def upload_part_copy(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
