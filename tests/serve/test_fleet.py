@@ -16,16 +16,6 @@ from tests.store.resources import BASE_ARN, LONG_ID, REGION
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes through /proc: run on Linux")
 
 
-def patient(world: World, arn: str, text: str = "hello") -> str:
-    """Ask as the SDKs do: an engine that is gone, but not yet missed, is ModelNotReady and tried again."""
-    for _ in range(5):
-        try:
-            return world.ask(arn, text)
-        except ModelNotReadyException:
-            time.sleep(0.05)
-    return world.ask(arn, text)
-
-
 def test_a_throughput_is_in_service_only_once_its_model_answers(world: World) -> None:
     (world.base / "slow").write_text("0.5")
     custom = world.model()
@@ -154,16 +144,18 @@ def test_an_engine_that_is_killed_is_started_again(world: World) -> None:
     arn = world.serve(1, custom.arn)
     [pid] = world.pids()
     os.kill(pid, signal.SIGKILL)
-    assert patient(world, arn) == f"{custom.id}: hello"
-    assert world.pids() != [pid]
+    until(lambda: world.pids() != [pid])
+    assert world.ask(arn) == f"{custom.id}: hello"
     assert world.throughput(arn).status == "InService"
 
 
 def test_an_engine_that_dies_under_a_request_ends_that_request_and_no_other(world: World) -> None:
     arn = world.serve(1, world.model().arn)
+    [pid] = world.pids()
     with pytest.raises(ModelErrorException, match="broke off"):
         world.ask(arn, "die")
-    assert patient(world, arn, "well").endswith("well")
+    until(lambda: world.pids() != [pid])
+    assert world.ask(arn, "well").endswith("well")
 
 
 def test_a_base_is_started_when_it_is_asked_and_ends_when_it_is_not(tmp_path: Path) -> None:

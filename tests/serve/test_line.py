@@ -1,0 +1,144 @@
+"""The client end of an engine: what an engine's answers, refusals and ends mean to our caller."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from outcrop.errors import (
+    ModelErrorException,
+    ModelNotReadyException,
+    ModelTimeoutException,
+    ThrottlingException,
+    ValidationException,
+)
+from outcrop.records import Piece
+from outcrop.serve.line import Line
+from outcrop.serve.process import EngineCommand, EngineProcess
+from tests.serve.fleet_world import ECHO, prompt, until, write_weights
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[EngineProcess]:
+    command = EngineCommand(ECHO).line(write_weights(tmp_path / "weights"), "base", tmp_path / "ready")
+    process = EngineProcess(command, tmp_path / "log", tmp_path / "ready")
+    until(lambda: process.state() == "serving")
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def line(engine: EngineProcess) -> Iterator[Line]:
+    line = Line(engine.url(), engine.key)
+    yield line
+    line.close()
+
+
+def stream(line: Line, text: str, **members: Any) -> list[Piece]:
+    async def collect() -> list[Piece]:
+        return [piece async for piece in line.stream("base", prompt(text, **members))]
+
+    return asyncio.run(collect())
+
+
+def load(engine: EngineProcess) -> int:
+    return int(httpx.get(f"{engine.url()}/health", trust_env=False).json()["load"])
+
+
+@pytest.mark.parametrize(
+    ("members", "text", "finish", "made"),
+    [
+        ({}, "one two three", "stop", 3),
+        ({"max_tokens": 2}, "one two", "length", 2),
+        ({"stop": ("three",)}, "one two", "stop_sequence", 2),
+    ],
+)
+def test_whole_and_streamed_say_the_same(
+    line: Line, members: dict[str, Any], text: str, finish: str, made: int
+) -> None:
+    answer, last = line.complete("base", prompt("one two three", **members))
+    assert (answer, last) == (text, Piece("", finish, 3, made))
+    pieces = stream(line, "one two three", **members)
+    assert "".join(piece.text for piece in pieces).strip() == text
+    assert pieces[-1] == Piece("", finish, 3, made)
+    assert all(piece.finish is None for piece in pieces[:-1])
+
+
+REFUSALS = [
+    ("long", ValidationException, "Max input tokens: 4, request input token count: 9"),
+    ("busy", ThrottlingException, "Too many requests, please wait before trying again."),
+]
+
+
+@pytest.mark.parametrize(("text", "error", "told"), REFUSALS)
+def test_refusals(line: Line, text: str, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        line.complete("base", prompt(text))
+    with pytest.raises(error, match=told):
+        stream(line, text)
+
+
+def test_an_engine_that_breaks(line: Line) -> None:
+    with pytest.raises(ModelErrorException, match="the echo broke"):
+        line.complete("base", prompt("fail"))
+    with pytest.raises(ModelErrorException, match="the echo broke"):
+        stream(line, "fail now")
+    with pytest.raises(ModelErrorException, match="does not exist"):
+        line.complete("green", prompt("hello"))
+
+
+def test_an_engine_that_ends_under_a_stream_and_then_is_gone(line: Line, engine: EngineProcess) -> None:
+    with pytest.raises(ModelErrorException, match="broke off"):
+        stream(line, "die now")
+    until(lambda: engine.state() == "dead")
+    with pytest.raises(ModelNotReadyException):
+        stream(line, "hello")
+    with pytest.raises(ModelNotReadyException):
+        line.complete("base", prompt("hello"))
+
+
+def test_silence_ends_in_a_timeout(engine: EngineProcess) -> None:
+    line = Line(engine.url(), engine.key, timeout=0.2)
+    with pytest.raises(ModelTimeoutException):
+        line.complete("base", prompt("slow 2"))
+    line.close()
+
+
+def test_a_wrong_key_is_no_caller_s_fault(engine: EngineProcess) -> None:
+    line = Line(engine.url(), "other")
+    with pytest.raises(ModelErrorException, match="wrong key"):
+        line.complete("base", prompt("hello"))
+    line.close()
+
+
+def test_closing_a_stream_drops_the_work(line: Line, engine: EngineProcess) -> None:
+    async def leave() -> None:
+        async with aclosing(line.stream("base", prompt("slow one"))) as pieces:
+            assert (await anext(pieces)).text == "slow "
+            assert load(engine) == 1
+
+    asyncio.run(leave())
+    until(lambda: load(engine) == 0, 2)
+
+
+def test_adapters(line: Line, tmp_path: Path) -> None:
+    line.load_adapter("red", tmp_path)
+    assert line.complete("red", prompt("hello"))[0] == "red: hello"
+    line.unload_adapter("red")
+    (tmp_path / "broken").touch()
+    with pytest.raises(ValidationException, match="the adapter is broken"):
+        line.load_adapter("red", tmp_path)
+
+
+def test_the_engine_is_told_its_key_and_never_in_its_command_line(engine: EngineProcess) -> None:
+    command = Path(f"/proc/{engine.pid}/cmdline")
+    if sys.platform == "linux":
+        assert engine.key not in command.read_text()
+    assert httpx.post(
+        f"{engine.url()}/v1/completions", json={}, headers={"authorization": "x"}, trust_env=False
+    ).is_error
