@@ -329,6 +329,13 @@ def test_the_admin_may_all_but_what_a_bucket_denies(identity: Identity) -> None:
         assert identity.decide(admin, action, "arn:aws:s3:::b", {}, denial)
 
 
+def test_a_user_that_is_no_admin_has_what_a_bucket_gives_by_name(identity: Identity) -> None:
+    user = Principal(arn=f"arn:aws:iam::{ACCOUNT}:user/ann", account=ACCOUNT, user_id="AIDAANN")
+    assert identity.decide(user, *GET, {}, bucket_policy("Allow", {"AWS": user.arn}))
+    assert not identity.decide(user, *GET, {}, bucket_policy("Allow", {"AWS": ACCOUNT}))
+    assert not identity.decide(user, *GET, {})
+
+
 def test_nobody_may_only_what_a_bucket_allows_to_all(identity: Identity) -> None:
     assert not identity.decide(ANONYMOUS, *GET, {})
     assert identity.decide(ANONYMOUS, *GET, {}, bucket_policy("Allow", "*"))

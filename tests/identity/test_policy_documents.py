@@ -149,6 +149,9 @@ def test_principals(principal: Any, grants: tuple[Grant, ...]) -> None:
         ({"ForAnyValue:StringEquals": {"k": "a"}}, {}, False),
         ({"ForAnyValue:StringNotEquals": {"k": "a"}}, {}, False),
         ({"ForAnyValue:StringNotLike": {"k": "a*"}}, {"k": ["ab", "b"]}, True),
+        # Several values where one was expected: the friendly operators want one of them, the negated ones none.
+        ({"StringEquals": {"k": "a"}}, {"k": ["b", "a"]}, True),
+        ({"StringNotEquals": {"k": "a"}}, {"k": ["b", "a"]}, False),
         # Operators and keys are all demanded; values are alternatives.
         ({"StringEquals": {"k": "a", "l": "b"}}, {"k": ["a"], "l": ["b"]}, True),
         ({"StringEquals": {"k": "a", "l": "b"}}, {"k": ["a"], "l": ["c"]}, False),
