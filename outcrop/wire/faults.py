@@ -31,17 +31,21 @@ _INTERNAL: Final[Mapping[ServiceProtocol, str]] = {
 _CORAL: Final = "http://internal.amazon.com/coral/com.amazon.bedrock/"
 
 
-def unknown_operation(service: Service, *, known_path: bool) -> ServiceError:
-    """AWS's answer to an operation that is not there; `known_path`: S3 has the path, for another method."""
-    if service.protocol == "query":
-        message = f"Could not find operation for version {service.version}"
-        return ServiceError(message, code="InvalidAction", status=400)
-    if service.protocol == "rest-json":
-        return ServiceError("", code="UnknownOperationException", status=404)
-    if known_path:
-        message = "The specified method is not allowed against this resource."
-        return ServiceError(message, code="MethodNotAllowed", status=405)
-    return not_implemented()
+def unknown_operation() -> ServiceError:
+    """Bedrock's answer to an operation that is not there."""
+    return ServiceError("", code="UnknownOperationException", status=404)
+
+
+def unknown_action(service: Service, action: str) -> ServiceError:
+    """The query services' answer to an action that is not there."""
+    message = f"Could not find operation {action} for version {service.version}"
+    return ServiceError(message, code="InvalidAction", status=400)
+
+
+def method_not_allowed() -> ServiceError:
+    """S3's answer to a path that is there for another method."""
+    message = "The specified method is not allowed against this resource."
+    return ServiceError(message, code="MethodNotAllowed", status=405)
 
 
 def not_implemented() -> ServiceError:

@@ -156,8 +156,12 @@ class Router:
     def segments(self, service: str, request: Request) -> list[str]:
         """Return the raw path segments; for S3 the bucket first, also when the host names it."""
         segments = split_path(request.path)
-        bucket = self.bucket_of_host(request.host) if service == "s3" else None
-        return segments if bucket is None else [bucket, *segments]
+        if service != "s3":
+            return segments
+        bucket = self.bucket_of_host(request.host)
+        segments = segments if bucket is None else [bucket, *segments]
+        # `/bucket/` is the bucket: no key is empty.
+        return segments[:1] if len(segments) == 2 and not segments[1] else segments
 
     def bucket_of_host(self, host: str) -> str | None:
         """Return the bucket of a virtual-host style address (`bucket.localhost:4580`), or None."""

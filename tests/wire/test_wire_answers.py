@@ -15,7 +15,7 @@ from outcrop.wire.route import Match
 from outcrop.wire.serialize import Reply, event_frame, event_stream, exception_frame, serialize
 from outcrop.wire.spec import SERVICES, Spec
 from tests.wire.generate import Generator, members_of
-from tests.wire.oracle import OPERATIONS, ORACLES
+from tests.wire.oracle import ALIASES, OPERATIONS, ORACLES
 
 SPEC = Spec()
 STREAMS = [
@@ -52,14 +52,14 @@ def read_back(service: str, operation: str, status: int, headers: Any, body: Any
     return parsed
 
 
-@pytest.mark.parametrize(("service", "operation"), OPERATIONS)
+# GetBucketLocation's one member is its root element, which boto3 reads in a handler: test_wire_server asks for it.
+READ = [each for each in OPERATIONS if each[1] not in (*ALIASES, "GetBucketLocation")]
+
+
+@pytest.mark.parametrize(("service", "operation"), READ)
 def test_answers_are_read_back_equal(service: str, operation: str) -> None:
     """Every output, with every member and with fewer, arrives as the operation gave it."""
     shape = ORACLES[service].operation_model(operation).output_shape
-    if operation in ("GetBucketNotification", "GetBucketLifecycle"):
-        pytest.skip("an old spelling that shares its address with a newer operation, which answers")
-    if operation == "GetBucketLocation":
-        pytest.skip("its one member is the root element, which boto3 reads in a handler: test_wire_server runs that")
     for seed, full in ((1, True), (2, False)):
         generator = Generator(SPEC.service(service), seed, full=full, milliseconds=True)
         output = generator.structure(shape) if shape is not None else {}

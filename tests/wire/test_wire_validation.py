@@ -78,7 +78,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
         (
             "2 validation errors detected: "
             f"Value '' at 'jobTags.2.member.key' {FAILED}have length greater than or equal to 1; "
-            f"Value 'bad!' at 'jobTags.2.member.value' {FAILED}satisfy regular expression pattern: [a-zA-Z0-9\\s._:/=+@-]*"
+            f"Value 'bad!' at 'jobTags.2.member.value' {FAILED}satisfy regular expression pattern: "
+            "[a-zA-Z0-9\\s._:/=+@-]*"
         ),
     ),
     (
@@ -301,6 +302,7 @@ def test_subresources_are_never_mistaken_for_their_bucket(gateway: Gateway) -> N
     for query in ("?cors", "?versioning", "?policy&x=1"):
         assert ask(gateway, "s3", "DELETE", "/bucket" + query).status in (405, 501)
     assert ask(gateway, "s3", "PATCH", "/bucket").status == 405
+    assert ask(gateway, "s3", "GET", "/bucket/?list-type=2").status == 200
 
 
 def test_uploads_are_told_apart_by_their_query_and_headers() -> None:
