@@ -193,8 +193,17 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path, llama: Path) ->
         load_model(llama, "int8")
 
 
-def test_a_narrow_model_computes_in_float32_on_a_cpu_and_a_fingerprint_tells_weights_apart(
-    llama: Path, qwen: Path
+def test_a_narrow_model_computes_in_float32_on_a_cpu_and_a_wide_one_where_it_is_faster(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert choose_dtype(load_model(llama).config, "auto", "cpu") == torch.float32
+    config = load_model(llama).config
+    assert choose_dtype(config, "auto", "cpu") == torch.float32
+    config.hidden_size = 256
+    for capable, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda capable=capable: capable)
+        assert choose_dtype(config, "auto", "cpu") == dtype
+    assert choose_dtype(config, "float32", "cpu") == torch.float32
+
+
+def test_a_fingerprint_tells_weights_apart(llama: Path, qwen: Path) -> None:
     assert fingerprint(llama) == fingerprint(llama) != fingerprint(qwen)

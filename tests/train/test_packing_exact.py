@@ -137,6 +137,22 @@ def test_loss_weighs_tokens_not_examples(llama: Path, write_pairs: Callable[...,
     assert tally.nll == pytest.approx(float(torch.cat(by_example).double().sum()), rel=1e-6)
 
 
+def test_bfloat16_computes_the_same_loss_and_trains_float32_factors(
+    llama: Path, write_pairs: Callable[..., Path], tmp_path: Path
+) -> None:
+    plan = plan_of(llama, write_pairs(8), tmp_path, batch=8)
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        learner = load_learner(llama, plan, method="lora", rank=4, alpha=8.0, seed=3, device="cpu", dtype=dtype)
+        assert str(learner.dtype) == f"torch.{dtype}"
+        assert {parameter.dtype for parameter in learner.parameters()} == {torch.float32}
+        tally = learner.learn(0)
+        found.append((tally.nll, torch.cat([gradient.flatten() for gradient in gradients(learner)])))
+    (exact, direction), (rounded, other) = found
+    assert rounded == pytest.approx(exact, rel=1e-2)
+    assert torch.cosine_similarity(direction, other, dim=0) > 0.99
+
+
 OTHERS = {
     "mistral with a window of 5": (
         MistralForCausalLM,
