@@ -127,7 +127,8 @@ class Gateway:
         if isinstance(fault, ServiceError):
             return fault
         if isinstance(fault, MalformedUri):
-            return ServiceError("Couldn't parse the specified URI.", code="InvalidURI", status=400)
+            code = {"rest-json": "SerializationException", "rest-xml": "InvalidURI", "query": "MalformedQueryString"}
+            return ServiceError("Couldn't parse the specified URI.", code=code[service.protocol], status=400)
         self._log.error("request failed", request_id=request_id, service=service.name, exc_info=fault)
         return faults.internal(service, fault)
 

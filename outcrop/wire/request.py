@@ -5,12 +5,15 @@ Header values are kept as latin-1 text, which keeps every byte: a signature cove
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
+
+MAX_PAIRS: Final = 10_000
+"""Parameters of one query or form; forms are read before their signature is checked. IAM's largest have some hundreds."""
 
 
 class MalformedUri(ValueError):
-    """A path or a query that does not decode to UTF-8."""
+    """A path or a query that does not decode to UTF-8, or has no end."""
 
 
 def percent_decode(text: str) -> str:
@@ -52,7 +55,9 @@ class Request:
 
 
 def decode_form(text: str) -> list[tuple[str, str]]:
-    """Return the pairs of a query string or of a form body, where `+` is a space."""
+    """Return the pairs of a query string or of a form body, where `+` is a space. Raises MalformedUri past MAX_PAIRS."""
+    if text.count("&") >= MAX_PAIRS:
+        raise MalformedUri(f"more than {MAX_PAIRS} parameters")
     pairs = []
     for piece in text.split("&"):
         if piece:

@@ -1,6 +1,7 @@
 """The gateway behind a real server on a real port, driven by unmodified boto3, curl and raw sockets."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -23,7 +24,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError, EventStreamError
+from botocore.exceptions import ClientError, EventStreamError, IncompleteReadError, ResponseStreamingError
 from urllib3.response import HTTPResponse
 
 from outcrop.errors import ModelNotReadyException, ServiceError, ThrottlingException
@@ -32,6 +33,7 @@ from outcrop.wire.gateway import Gateway, Reply, Signed
 from outcrop.wire.sigv4 import Credential
 from tests.wire.asgi import serving
 
+THREADS = 4
 KEY, SECRET = "AKIDEXAMPLE000000001", "secret/with+signs"
 CLIENTS: list[Any] = []
 BORN = datetime(2024, 5, 1, 12, 0, 0, 123000, tzinfo=UTC)
@@ -47,6 +49,7 @@ class House:
         self.spool.mkdir()
         self.seen: list[tuple[Signed, dict[str, Any]]] = []
         self.closed = threading.Event()
+        self.release = threading.Event()
 
     def path(self, params: Mapping[str, Any]) -> Path:
         return self.objects / hashlib.sha256(f"{params['Bucket']}/{params['Key']}".encode()).hexdigest()
@@ -70,6 +73,8 @@ class House:
             "ContentType": "text/plain",
             "LastModified": BORN,
         }
+        if params["Key"] == "shrinks":
+            return Reply({"Body": FileSlice(file, size + 1000), "ContentLength": size + 1000})
         if "Range" in params:
             first, last = (int(each) for each in re.fullmatch(r"bytes=(\d+)-(\d+)", params["Range"]).groups())  # type: ignore[union-attr]
             file.seek(first)
@@ -95,6 +100,10 @@ class House:
         self.seen.append((signed, params))
         if params["modelId"] == "broken":
             raise RuntimeError("a fault of ours")
+        if params["modelId"] == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if params["modelId"] == "waits":
+            assert self.release.wait(20)
         return {"body": params["body"], "contentType": "application/json", "inputTokenCount": 7}
 
     def invoke_stream(self, signed: Signed, params: dict[str, Any]) -> Mapping[str, Any]:
@@ -139,7 +148,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 def endpoint(house: House) -> Iterator[str]:
     credentials = {KEY: Credential(KEY, SECRET)}
     bearers = {"bedrock-api-key-1": KEY}
-    gateway = Gateway(house.operations(), credentials.get, bearers.get, house.spool, threads=8)
+    gateway = Gateway(house.operations(), credentials.get, bearers.get, house.spool, threads=THREADS)
     with serving(gateway) as address:
         yield address
     gateway.close()
@@ -357,6 +366,54 @@ def test_a_caller_who_leaves_closes_the_stream(endpoint: str, house: House) -> N
     next(iter(stream))
     house.closed.clear()
     stream.close()
+    assert house.closed.wait(5)
+
+
+def test_a_file_that_ends_early_is_never_taken_for_whole(endpoint: str) -> None:
+    """The connection breaks off: the client sees an error, not a short object, and no wait."""
+    s3 = client("s3", endpoint)
+    s3.put_object(Bucket="bucket", Key="shrinks", Body=b"x" * 1000)
+    body = s3.get_object(Bucket="bucket", Key="shrinks")["Body"]
+    with pytest.raises((IncompleteReadError, ResponseStreamingError)):
+        body.read()
+
+
+def test_waiting_on_models_holds_nobody_else_up(endpoint: str, house: House) -> None:
+    """As many invokes as there are threads wait; S3 and keys are answered all the same."""
+    house.release.clear()
+    runtime = client("bedrock-runtime", endpoint, config={"max_pool_connections": 20})
+    threads = [
+        threading.Thread(target=lambda: runtime.invoke_model(modelId="waits", body=b"{}")) for _ in range(THREADS + 2)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        assert client("s3", endpoint).get_bucket_location(Bucket="bucket")["LocationConstraint"] == "eu-west-1"
+    finally:
+        house.release.set()
+        for thread in threads:
+            thread.join(20)
+
+
+def test_a_full_disk_is_named(endpoint: str) -> None:
+    """It is the one fault of ours that someone at the other end can do something about; no client retries it."""
+    runtime = client("bedrock-runtime", endpoint)
+    with pytest.raises(ClientError, match="disk is full") as caught:
+        runtime.invoke_model(modelId="full", body=b"{}")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 507
+
+
+def test_a_caller_who_leaves_an_http2_stream_closes_it(endpoint: str, house: House) -> None:
+    """Over HTTP/2 only the stream is reset, not the connection: the iterator must be closed all the same."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl with HTTP/2 would run this")
+    command = ["curl", "-sSN", "--http2-prior-knowledge", "--aws-sigv4", "aws:amz:us-east-1:bedrock"]
+    command += ["--user", f"{KEY}:{SECRET}", "-d", "{}", f"{endpoint}/model/endless/invoke-with-response-stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None
+        assert len(caller.stdout.read(200)) == 200
+        house.closed.clear()
+        caller.kill()
     assert house.closed.wait(5)
 
 

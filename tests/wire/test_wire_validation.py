@@ -289,6 +289,8 @@ def test_bad_values_outside_the_body(gateway: Gateway) -> None:
     answer = ask(gateway, "s3", "GET", "/bucket?list-type=2&encoding-type=x")
     assert b"Invalid Encoding Method" in answer.body
     assert b"<Code>InvalidURI</Code>" in ask(gateway, "s3", "GET", "/bucket/%ff%fe").body
+    assert b"MalformedQueryString" in ask(gateway, "iam", "POST", "/", b"Action=GetRole&RoleName=%ff").body
+    assert b"MalformedQueryString" in ask(gateway, "iam", "POST", "/", b"Action=GetRole" + b"&a" * 20_000).body
     answer = ask(gateway, "bedrock", "GET", "/custom-models?maxResults=ten")
     assert (answer.status, answer.headers["x-amzn-errortype"].partition(":")[0]) == (400, "SerializationException")
     answer = ask(gateway, "iam", "POST", "/", b"Action=GetRole&Version=1999-01-01&RoleName=r")
