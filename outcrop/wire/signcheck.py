@@ -36,7 +36,8 @@ class Signed:
 
     `access_key` None is an anonymous S3 request. `service` is botocore's name, `operation` AWS's ("" where the path
     names none). `headers` have lower-case names. `secure`: it came over TLS. `source_ip`: the address at the other end
-    of the connection, if known.
+    of the connection, if known. `region_named`: the signature says the region; of an anonymous or a version 2 one it is
+    the default.
     """
 
     access_key: str | None
@@ -48,6 +49,7 @@ class Signed:
     headers: Mapping[str, str]
     secure: bool
     source_ip: str = ""
+    region_named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class SignCheck:
             headers=request.headers,
             secure=request.scheme == "https",
             source_ip=request.client,
+            region_named=bool(claim.region),
         )
         return Checked(signed, payload, proof)
 
