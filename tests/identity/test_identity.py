@@ -375,3 +375,12 @@ def test_whom_a_role_trusts(identity: Identity, store: AccessStore, clock: Clock
         store.roles.put_policy("first", "p", allow("sts:AssumeRole" if own else "s3:*"), 10_240)
         found = tuple(bool(identity.may_assume(who, role, "sts:AssumeRole", {})) for who in (admin, caller))
         assert found == answers, principal
+
+
+def test_secrets_do_not_show_where_a_key_is_printed(identity: Identity) -> None:
+    first = identity.first_start()
+    key = identity.assume_for_service(first.role_arn, source_arn=JOB, source_account=ACCOUNT, session_name="s")
+    shown = repr(first) + repr(key) + repr(identity.credential_for(key.access_key))
+    for secret in (first.secret, first.bearer, key.secret, key.session_token):
+        assert secret is not None
+        assert secret not in shown
