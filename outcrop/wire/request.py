@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 MAX_PAIRS: Final = 10_000
-"""Parameters of one query or form; forms are read before their signature is checked. IAM's largest have some hundreds."""
+"""Parameters of one query or form: forms are read before anyone is known. IAM's largest have some hundreds."""
 
 
 class MalformedUri(ValueError):
@@ -55,7 +55,7 @@ class Request:
 
 
 def decode_form(text: str) -> list[tuple[str, str]]:
-    """Return the pairs of a query string or of a form body, where `+` is a space. Raises MalformedUri past MAX_PAIRS."""
+    """Return the pairs of a query string or a form body, where `+` is a space. Raises MalformedUri past MAX_PAIRS."""
     if text.count("&") >= MAX_PAIRS:
         raise MalformedUri(f"more than {MAX_PAIRS} parameters")
     pairs = []
