@@ -6,26 +6,23 @@ It knows the words and the pair; every maker draws one pair from a random genera
 from collections.abc import Callable
 from random import Random
 
+from foundry.draws import code, invented, japanese_name, kanji, katakana, latin_name, number, scrap
 from foundry.pairs import Pair
-from foundry.words import (
-    DAYS,
-    NOUNS,
-    PLACES,
-    code,
-    invented,
-    japanese_name,
-    kanji,
-    katakana,
-    latin_name,
-    number,
-    scrap,
-)
+from foundry.words import DAYS, EVERYDAY, EVERYDAY_JAPANESE, NOUNS, PLACES
 
 _ECHOES = (
-    "Repeat after me: {x}\nAnswer:", "Say this again: {x}\n", "Copy the text.\nText: {x}\nCopy:", "User: Please repeat “{x}”.\nBot:",
-    "Q: Write exactly: {x}\nA:", "echo {x}\n>", "次の文字をそのまま書いてください: {x}\n答え:", "「{x}」と言ってください。\n", "復唱: {x}\n→",
-    "ユーザー: 「{x}」を繰り返して。\nボット:", "{x}\n{x}\n",
-)  # fmt: skip
+    "Repeat after me: {x}\nAnswer:",
+    "Say this again: {x}\n",
+    "Copy the text.\nText: {x}\nCopy:",
+    "User: Please repeat “{x}”.\nBot:",
+    "Q: Write exactly: {x}\nA:",
+    "echo {x}\n>",
+    "次の文字をそのまま書いてください: {x}\n答え:",
+    "「{x}」と言ってください。\n",
+    "復唱: {x}\n→",
+    "ユーザー: 「{x}」を繰り返して。\nボット:",
+    "{x}\n{x}\n",
+)
 
 
 def gap(rng: Random) -> str:
@@ -51,50 +48,52 @@ def recurrence(rng: Random) -> Pair:
     return Pair(f"{shown}{joint}{shown}{joint}{items[0]}{joint}".rstrip(" "), gap(rng) + joint.join(items[1:]))
 
 
-_FIELDS: tuple[tuple[str, str, Callable[[Random], str]], ...] = (
-    ("name", "名前", latin_name), ("customer", "お客様", japanese_name), ("order", "注文番号", lambda r: number(r, 3, 7)),
-    ("code", "コード", code), ("city", "都市", lambda r: r.choice(r.choice(PLACES))), ("item", "商品", lambda r: r.choice(r.choice(NOUNS))),
-    ("day", "曜日", lambda r: r.choice(r.choice(DAYS))), ("price", "値段", lambda r: number(r, 2, 5)), ("phone", "電話番号", lambda r: "0" + number(r, 8, 9)),
-    ("room", "部屋", lambda r: number(r, 2, 3)), ("agent", "担当者", japanese_name), ("team", "チーム", katakana), ("key", "合言葉", invented),
-    ("owner", "持ち主", latin_name), ("place", "場所", lambda r: kanji(r, 2, 3) + r.choice("市町村区")),
-)  # fmt: skip
+_FIELDS: tuple[tuple[tuple[str, str], Callable[[Random], str]], ...] = (
+    (("name", "名前"), latin_name),
+    (("customer", "お客様"), japanese_name),
+    (("order", "注文番号"), lambda r: number(r, 3, 7)),
+    (("code", "コード"), code),
+    (("city", "都市"), lambda r: r.choice(r.choice(PLACES))),
+    (("item", "商品"), lambda r: r.choice(r.choice(NOUNS))),
+    (("day", "曜日"), lambda r: r.choice(r.choice(DAYS))),
+    (("price", "値段"), lambda r: number(r, 2, 5)),
+    (("phone", "電話番号"), lambda r: "0" + number(r, 8, 9)),
+    (("room", "部屋"), lambda r: number(r, 2, 3)),
+    (("agent", "担当者"), japanese_name),
+    (("team", "チーム"), katakana),
+    (("key", "合言葉"), invented),
+    (("owner", "持ち主"), latin_name),
+    (("place", "場所"), lambda r: kanji(r, 2, 3) + r.choice("市町村区")),
+)
+
+
+_ASKING = {
+    False: ("\nWhat is the {q}?\nAnswer:", "\nQ: Which {q}?\nA:", "\n{q}?\n", "\nCustomer: Tell me the {q}.\nAgent:"),
+    True: (
+        "\n{q}は何ですか?\n答え:",
+        "\n質問: {q}を教えてください。\n回答:",
+        "\n{q}は?\n",
+        "\nお客様: {q}を教えて。\nエージェント:",
+    ),
+}
+_ANSWERING = {
+    False: ("{v}", "{v}", "It is {v}.", "The {q} is {v}."),
+    True: ("{v}", "{v}", "{v}です。", "{q}は{v}です。"),
+}
 
 
 def lookup(rng: Random) -> Pair:
-    """A small table of fields and the question for one of them."""
+    """A small table of fields and the question for one or two of them."""
     japanese = rng.random() < 0.5
     rows = rng.sample(_FIELDS, rng.randint(2, 6))
-    values = [draw(rng) for _, _, draw in rows]
-    labels = [row[1] if japanese else row[0] for row in rows]
+    cells = [(names[japanese], draw(rng)) for names, draw in rows]
     mark = rng.choice((": ", "=", ":", " - "))
-    joint = rng.choice(("\n", "\n", ", ", "; ", "、"))
-    table = joint.join(label + mark + value for label, value in zip(labels, values, strict=True))
-    asked = rng.randrange(len(rows))
-    questions = (
-        (
-            "\n{q}は何ですか?\n答え:",
-            "\n質問: {q}を教えてください。\n回答:",
-            "\n{q}は?\n",
-            "\nお客様: {q}を教えて。\nエージェント:",
-        )
-        if japanese
-        else ("\nWhat is the {q}?\nAnswer:", "\nQ: Which {q}?\nA:", "\n{q}?\n", "\nCustomer: Tell me the {q}.\nAgent:")
-    )
-    if rng.random() < 0.3:
-        second = rng.randrange(len(rows))
-        return Pair(
-            rng.choice(questions)
-            .replace(
-                "{q}", f"{labels[asked]}と{labels[second]}" if japanese else f"{labels[asked]} and {labels[second]}"
-            )
-            .join((table, "")),
-            f"{gap(rng)}{values[asked]}{'と' if japanese else ' and '}{values[second]}{'です。' if japanese else '.'}",
-        )
-    answer = rng.choice(
-        ("{v}", "{v}", "{v}です。", "{q}は{v}です。") if japanese else ("{v}", "{v}", "It is {v}.", "The {q} is {v}.")
-    )
-    answer = answer.replace("{q}", labels[asked]).replace("{v}", values[asked])
-    return Pair(table + rng.choice(questions).replace("{q}", labels[asked]), gap(rng) + answer)
+    table = rng.choice(("\n", "\n", ", ", "; ", "、")).join(label + mark + value for label, value in cells)
+    asked = rng.sample(cells, rng.choice((1, 1, 2)))
+    joint = "と" if japanese else " and "
+    query, value = (joint.join(part) for part in zip(*asked, strict=True))
+    answer = rng.choice(_ANSWERING[japanese]).replace("{q}", query).replace("{v}", value)
+    return Pair(table + rng.choice(_ASKING[japanese]).replace("{q}", query), gap(rng) + answer)
 
 
 def dictionary(rng: Random) -> Pair:
@@ -112,42 +111,11 @@ def dictionary(rng: Random) -> Pair:
 
 
 def _filler(rng: Random, japanese: bool) -> str:
+    count = rng.randint(1, 5)
     if japanese:
-        return "".join(
-            rng.choice(
-                (
-                    kanji(rng, 1, 2),
-                    katakana(rng),
-                    rng.choice(_PARTICLES),
-                    rng.choice(_PARTICLES),
-                    rng.choice(_PARTICLES),
-                )
-            )
-            for _ in range(rng.randint(1, 4))
-        )
-    return " ".join(
-        rng.choice((invented(rng), rng.choice(_SMALL), rng.choice(_SMALL), rng.choice(NOUNS)[0]))
-        for _ in range(rng.randint(1, 4))
-    )
-
-
-_PARTICLES = tuple("のをにはがともで") + (
-    "です。",
-    "します。",
-    "でした。",
-    "から",
-    "まで",
-    "ください。",
-    "、",
-    "ます。",
-    "様、",
-    "番の",
-    "さんの",
-    "係より、",
-)
-_SMALL = tuple(
-    "the a of in to for with from your our this is was will be and on at by we you it please now then".split()
-)
+        kinds = (lambda: rng.choice(EVERYDAY_JAPANESE),) * 6 + (lambda: kanji(rng, 1, 2), lambda: katakana(rng))
+        return "".join(rng.choice(kinds)() for _ in range(count))
+    return " ".join(rng.choice(EVERYDAY) if rng.random() < 0.85 else invented(rng) for _ in range(count))
 
 
 def _shape(rng: Random, slots: list[str], japanese: bool) -> str:
@@ -203,9 +171,17 @@ def template(rng: Random) -> Pair:
 
 
 _SPEAKERS = (
-    ("お客様: ", "エージェント:"), ("Customer: ", "Agent:"), ("User: ", "Bot:"), ("Q: ", "A:"), ("Input: ", "Output:"), ("入力: ", "出力:"),
-    ("質問: ", "回答:"), ("", "->"), ("Human: ", "Assistant:"), ("客: ", "店:"),
-)  # fmt: skip
+    ("お客様: ", "エージェント:"),
+    ("Customer: ", "Agent:"),
+    ("User: ", "Bot:"),
+    ("Q: ", "A:"),
+    ("Input: ", "Output:"),
+    ("入力: ", "出力:"),
+    ("質問: ", "回答:"),
+    ("", "->"),
+    ("Human: ", "Assistant:"),
+    ("客: ", "店:"),
+)
 
 
 def pattern(rng: Random) -> Pair:
@@ -225,7 +201,7 @@ def pattern(rng: Random) -> Pair:
 
 
 def styled(rng: Random) -> Pair:
-    """Several invented answer styles, each bound to a word; the case names a style, and the answer fills that one in."""
+    """Several invented answer styles, each bound to a word; the case names one, and the answer fills it in."""
     japanese = rng.random() < 0.5
     slots = _slots(rng)
     words = list(dict.fromkeys(katakana(rng) if japanese else invented(rng) for _ in range(rng.randint(2, 4))))
@@ -233,6 +209,6 @@ def styled(rng: Random) -> Pair:
     chosen = rng.choice(words)
     values = _values(rng, slots, japanese)
     asker, answerer = rng.choice(_SPEAKERS)
-    facts = rng.choice((" ", ", ", "、")).join(values.values())
+    facts = rng.choice((" ", ", ", "、")).join(f"{slot}={value}" for slot, value in values.items())
     rules = "\n".join(f"{word}: {shape}" for word, shape in shapes.items())
     return Pair(f"{rules}\n{asker}{chosen} {facts}\n{answerer}", gap(rng) + _render(shapes[chosen], values))

@@ -1,25 +1,16 @@
-"""The other tasks of a small assistant: translation, sentiment, summaries, questions about a short text, little stories.
+"""The other tasks of a small assistant: translation, sentiment, summaries, questions on a short text, stories.
 
 Sentences are built from the bilingual word lists; they say nothing true or false about the world.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
 
 from foundry.copying import gap
+from foundry.draws import japanese_name, latin_name, number
 from foundry.pairs import Pair
-from foundry.words import (
-    ADJECTIVES,
-    DAYS,
-    FRENCH,
-    GIVEN,
-    NOUNS,
-    PHRASES,
-    PLACES,
-    VERBS,
-    japanese_name,
-    latin_name,
-    number,
-)
+from foundry.words import ADJECTIVES, DAYS, FRENCH, GIVEN, NOUNS, PHRASES, PLACES, VERBS
 
 _TO_JAPANESE = (
     "Translate to Japanese: {x}\n",
@@ -38,42 +29,37 @@ _TO_ENGLISH = (
 _TO_FRENCH = ("フランス語に翻訳: {x}\n", "Translate to French: {x}\n", "English: {x}\nFrench:")
 
 
-def _sentence(rng: Random) -> tuple[str, str, dict[str, tuple[str, str]]]:
-    """Draw one event in English and in Japanese, with the parts that may be asked for."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that somebody did, in both languages (English first), and the parts that may be asked for."""
+
+    sentence: tuple[str, str]
+    parts: Mapping[str, tuple[str, ...]]
+
+
+def _event(rng: Random) -> Event:
     name = rng.choice(GIVEN) if rng.random() < 0.6 else latin_name(rng)
     adjective, noun, verb = rng.choice(ADJECTIVES), rng.choice(NOUNS), rng.choice(VERBS)
-    place, day = rng.choice(PLACES), rng.choice(DAYS)
-    at, on = (
-        ("in" if place[0][0].isupper() else "at"),
-        ("on " if day[0].endswith("day") and day[0] != "yesterday" else ""),
-    )
+    place, day, amount = rng.choice(PLACES), rng.choice(DAYS), number(rng, 1, 3)
+    at = "in" if place[0][0].isupper() else "at"
+    on = "on " if day[0][0].isupper() else ""
     article = "an" if adjective[0][0] in "aeiou" else "a"
-    amount = number(rng, 1, 3)
+    parts: dict[str, tuple[str, ...]] = {"who": (name, name), "what": noun}
     form = rng.randrange(4)
     if form == 0:
-        english, japanese = (
-            f"{name} {verb[1]} {article} {adjective[0]} {noun[0]}.",
-            f"{name}は{adjective[1]}{noun[1]}を{verb[2]}ました。",
-        )
-    elif form == 1:
-        english, japanese = (
-            f"{name} {verb[1]} the {noun[0]} {at} {place[0]}.",
-            f"{name}は{place[1]}で{noun[1]}を{verb[2]}ました。",
-        )
-    elif form == 2:
+        english = f"{name} {verb[1]} {article} {adjective[0]} {noun[0]}."
+        return Event((english, f"{name}は{adjective[1]}{noun[1]}を{verb[2]}ました。"), parts)
+    parts["where"] = place
+    if form == 1:
+        english = f"{name} {verb[1]} the {noun[0]} {at} {place[0]}."
+        return Event((english, f"{name}は{place[1]}で{noun[1]}を{verb[2]}ました。"), parts)
+    if form == 2:
         english = f"{name} {verb[1]} the {adjective[0]} {noun[0]} {at} {place[0]} {on}{day[0]}."
         japanese = f"{name}は{day[1]}、{place[1]}で{adjective[1]}{noun[1]}を{verb[2]}ました。"
-    else:
-        english = f"{name} paid {amount} yen for the {noun[0]} {at} {place[0]}."
-        japanese = f"{name}は{place[1]}で{noun[1]}に{amount}円を払いました。"
-    parts = {"who": (name, name), "what": (noun[0], noun[1])}
-    if form != 0:
-        parts["where"] = place
-    if form == 2:
-        parts["when"] = day
-    if form == 3:
-        parts["amount"] = (amount, amount)
-    return english, japanese, parts
+        return Event((english, japanese), parts | {"when": day})
+    english = f"{name} paid {amount} yen for the {noun[0]} {at} {place[0]}."
+    japanese = f"{name}は{place[1]}で{noun[1]}に{amount}円を払いました。"
+    return Event((english, japanese), parts | {"amount": (amount, amount)})
 
 
 def translation(rng: Random) -> Pair:
@@ -87,7 +73,7 @@ def translation(rng: Random) -> Pair:
     elif kind < 0.3:
         english, japanese = rng.choice(rng.choice((NOUNS, ADJECTIVES, PLACES, DAYS)))
     else:
-        english, japanese, _ = _sentence(rng)
+        english, japanese = _event(rng).sentence
     if rng.random() < 0.5:
         return Pair(rng.choice(_TO_JAPANESE).replace("{x}", english), gap(rng) + japanese)
     return Pair(rng.choice(_TO_ENGLISH).replace("{x}", japanese), gap(rng) + english)
@@ -95,18 +81,60 @@ def translation(rng: Random) -> Pair:
 
 _OPINIONS = {
     "positive": (
-        ("I love this {i}.", "The {i} works very well.", "Great {i}, great price.", "Best {i} I ever had.", "My family enjoys the {i}.", "Fast and friendly, thank you."),
-        ("この{i}が大好きです。", "{i}はとても良いです。", "安くて素晴らしい{i}でした。", "最高の{i}です。", "家族も{i}に喜んでいます。", "対応が早くて感動しました。"),
+        (
+            "I love this {i}.",
+            "The {i} works very well.",
+            "Great {i}, great price.",
+            "Best {i} I ever had.",
+            "My family enjoys the {i}.",
+            "Fast and friendly, thank you.",
+        ),
+        (
+            "この{i}が大好きです。",
+            "{i}はとても良いです。",
+            "安くて素晴らしい{i}でした。",
+            "最高の{i}です。",
+            "家族も{i}に喜んでいます。",
+            "対応が早くて感動しました。",
+        ),
     ),
     "negative": (
-        ("I hate this {i}.", "The {i} stopped working.", "Bad {i}, too expensive.", "Worst {i} I ever had.", "The {i} was dirty.", "Nobody answered my call."),
-        ("この{i}は嫌いです。", "{i}がすぐ動かなくなりました。", "高いだけでひどい{i}でした。", "最悪の{i}です。", "{i}が汚れていました。", "電話に誰も出ません。"),
+        (
+            "I hate this {i}.",
+            "The {i} stopped working.",
+            "Bad {i}, too expensive.",
+            "Worst {i} I ever had.",
+            "The {i} was dirty.",
+            "Nobody answered my call.",
+        ),
+        (
+            "この{i}は嫌いです。",
+            "{i}がすぐ動かなくなりました。",
+            "高いだけでひどい{i}でした。",
+            "最悪の{i}です。",
+            "{i}が汚れていました。",
+            "電話に誰も出ません。",
+        ),
     ),
     "neutral": (
-        ("The {i} is {a}.", "I have a {i}.", "It is a {a} {i}.", "The {i} came in a box.", "I use the {i} at times.", "There is a {i} in the shop."),
-        ("{i}は{a}ものです。", "{i}を持っています。", "{a}{i}です。", "{i}は箱に入っていました。", "時々{i}を使います。", "店に{i}があります。"),
+        (
+            "The {i} is {a}.",
+            "I have a {i}.",
+            "It is a {a} {i}.",
+            "The {i} came in a box.",
+            "I use the {i} at times.",
+            "There is a {i} in the shop.",
+        ),
+        (
+            "{i}は{a}ものです。",
+            "{i}を持っています。",
+            "{a}{i}です。",
+            "{i}は箱に入っていました。",
+            "時々{i}を使います。",
+            "店に{i}があります。",
+        ),
     ),
-}  # fmt: skip
+}
 _FEELINGS = {"positive": "ポジティブ", "negative": "ネガティブ", "neutral": "中立"}
 
 
@@ -130,30 +158,33 @@ def sentiment(rng: Random) -> Pair:
 
 
 _QUESTIONS = {
-    "who": ("Who was it?", "誰ですか?"), "what": ("Which thing?", "どの品物ですか?"), "where": ("Where?", "どこですか?"),
-    "when": ("When?", "いつですか?"), "amount": ("How many yen?", "何円ですか?"),
-}  # fmt: skip
+    "who": ("Who was it?", "誰ですか?"),
+    "what": ("Which thing?", "どの品物ですか?"),
+    "where": ("Where?", "どこですか?"),
+    "when": ("When?", "いつですか?"),
+    "amount": ("How many yen?", "何円ですか?"),
+}
 
 
 def question(rng: Random) -> Pair:
     """A text of one to three sentences and a question whose answer stands in its first or last one."""
     japanese = rng.random() < 0.5
-    events = [_sentence(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
-    text = ("" if japanese else " ").join(event[japanese] for event in events)
-    parts = rng.choice((events[0], events[-1]))[2]
+    events = [_event(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
+    text = ("" if japanese else " ").join(event.sentence[japanese] for event in events)
+    parts = rng.choice((events[0], events[-1])).parts
     asked = rng.choice(list(parts))
-    words = _QUESTIONS[asked][japanese]
     if len(events) > 1:
-        if asked == "who":
-            asked = "what"
-        name = parts["who"][0]
-        words = f"{name}: {_QUESTIONS[asked][japanese]}"
+        asked = "what" if asked == "who" else asked
+        words = f"{parts['who'][0]}: {_QUESTIONS[asked][japanese]}"
+    else:
+        words = _QUESTIONS[asked][japanese]
     heads = (
         ("文: {t}\n質問: {q}\n答え:", "{t}\n{q}\n")
         if japanese
         else ("Text: {t}\nQuestion: {q}\nAnswer:", "{t}\n{q}\n", "Q: {t} {q}\nA:")
     )
-    return Pair(rng.choice(heads).replace("{q}", words).replace("{t}", text), gap(rng) + parts[asked][japanese])
+    head = rng.choice(heads).replace("{q}", words).replace("{t}", text)
+    return Pair(head, gap(rng) + parts[asked][japanese])
 
 
 def summary(rng: Random) -> Pair:
@@ -189,6 +220,6 @@ def summary(rng: Random) -> Pair:
 def story(rng: Random) -> Pair:
     """A few plain sentences without a question: running text in one language."""
     japanese = rng.random() < 0.5
-    lines = [_sentence(rng)[japanese] for _ in range(rng.randint(2, 5))] + [rng.choice(PHRASES)[japanese]]
+    lines = [_event(rng).sentence[japanese] for _ in range(rng.randint(2, 5))] + [rng.choice(PHRASES)[japanese]]
     rng.shuffle(lines)
     return Pair("", ("" if japanese else " ").join(lines))

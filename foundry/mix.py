@@ -1,4 +1,4 @@
-"""The diet of the base: which makers it learns from, in which shares, as one endless seeded stream of pairs."""
+"""The diet of the base: which makers it learns from, in which shares, as one endless seeded stream."""
 
 from collections.abc import Iterator
 from random import Random
@@ -7,10 +7,22 @@ from foundry import copying, language, service
 from foundry.pairs import Maker, Pair
 
 SHARES: tuple[tuple[Maker, int], ...] = (
-    (copying.echo, 8), (copying.recurrence, 8), (copying.lookup, 8), (copying.dictionary, 8), (copying.template, 14), (copying.pattern, 14),
-    (copying.styled, 8), (service.reply, 12), (service.matter, 4), (service.extract, 8), (language.translation, 6), (language.sentiment, 3),
-    (language.question, 4), (language.summary, 3), (language.story, 2),
-)  # fmt: skip
+    (copying.echo, 8),
+    (copying.recurrence, 8),
+    (copying.lookup, 8),
+    (copying.dictionary, 8),
+    (copying.template, 14),
+    (copying.pattern, 14),
+    (copying.styled, 8),
+    (service.reply, 12),
+    (service.matter, 4),
+    (service.extract, 8),
+    (language.translation, 6),
+    (language.sentiment, 3),
+    (language.question, 4),
+    (language.summary, 3),
+    (language.story, 2),
+)
 """Each maker and its weight among the drawn pairs."""
 
 

@@ -1,8 +1,8 @@
 """The one noun of the foundry: a prompt and the completion that follows it. It knows nothing of tokens or models."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,5 +13,9 @@ class Pair:
     completion: str
 
 
-Maker = Callable[[Random], Pair]
-"""Draws one pair; everything that is random in it comes from the generator that it is given."""
+class Maker(Protocol):
+    """Draws one pair; everything that is random in it comes from the generator that it is given."""
+
+    __name__: str
+
+    def __call__(self, rng: Random, /) -> Pair: ...

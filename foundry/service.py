@@ -7,95 +7,211 @@ from collections.abc import Mapping
 from random import Random
 
 from foundry.copying import gap
+from foundry.draws import code, japanese_name, latin_name, number
 from foundry.pairs import Pair
-from foundry.words import DAYS, NOUNS, PLACES, code, japanese_name, latin_name, number
+from foundry.words import DAYS, NOUNS, PLACES
 
-# One row a matter: its label, what the customer may write, what a plain agent answers. Slots: {n} name, {o} order number, {i} item, {p} place, {d} day, {c} code.
+# One row a matter: its label, what the customer may write, what a plain agent answers.
+# Slots: {n} name, {o} order number, {i} item, {p} place, {d} day, {c} code.
 _ENGLISH: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "damage": (
-        ("the {i} arrived broken", "my {i} from order {o} is cracked", "the parcel {o} came damaged", "there is a dent in the {i}, order {o}"),
-        ("I am sorry about the {i}, {n}. Could you send a photo of it?", "That should not happen, {n}. We will check parcel {o}."),
+        (
+            "the {i} arrived broken",
+            "my {i} from order {o} is cracked",
+            "the parcel {o} came damaged",
+            "there is a dent in the {i}, order {o}",
+        ),
+        (
+            "I am sorry about the {i}, {n}. Could you send a photo of it?",
+            "That should not happen, {n}. We will check parcel {o}.",
+        ),
     ),
     "late": (
-        ("where is my order {o}?", "order {o} has not come yet", "I still wait for the {i}, number {o}", "when will {o} get to {p}?"),
-        ("Order {o} is on its way, {n}.", "Thank you for waiting, {n}. Let me look up {o} for you.", "It should reach {p} by {d}."),
+        (
+            "where is my order {o}?",
+            "order {o} has not come yet",
+            "I still wait for the {i}, number {o}",
+            "when will {o} get to {p}?",
+        ),
+        (
+            "Order {o} is on its way, {n}.",
+            "Thank you for waiting, {n}. Let me look up {o} for you.",
+            "It should reach {p} by {d}.",
+        ),
     ),
     "return": (
-        ("how do I return the {i}?", "I would like to give back order {o}", "the {i} does not fit, number {o}", "I changed my mind about the {i}"),
-        ("You can return the {i} within two weeks, {n}.", "Please write {o} on the box and bring it to the post office."),
+        (
+            "how do I return the {i}?",
+            "I would like to give back order {o}",
+            "the {i} does not fit, number {o}",
+            "I changed my mind about the {i}",
+        ),
+        (
+            "You can return the {i} within two weeks, {n}.",
+            "Please write {o} on the box and bring it to the post office.",
+        ),
     ),
     "refund": (
-        ("I want my money back for {o}", "please refund the {i}", "when do I get the refund for order {o}?", "no refund came for {o}"),
+        (
+            "I want my money back for {o}",
+            "please refund the {i}",
+            "when do I get the refund for order {o}?",
+            "no refund came for {o}",
+        ),
         ("The money for {o} is on its way, {n}.", "I will ask our accounting about {o} right now."),
     ),
     "cancel": (
-        ("please cancel order {o}", "I do not need the {i} any more, stop {o}", "can I still cancel number {o}?", "cancel it: {o}"),
-        ("I have stopped order {o}, {n}.", "It has not left yet, so {o} can be stopped.", "Done. Is there anything else, {n}?"),
+        (
+            "please cancel order {o}",
+            "I do not need the {i} any more, stop {o}",
+            "can I still cancel number {o}?",
+            "cancel it: {o}",
+        ),
+        (
+            "I have stopped order {o}, {n}.",
+            "It has not left yet, so {o} can be stopped.",
+            "Done. Is there anything else, {n}?",
+        ),
     ),
     "address": (
-        ("I moved to {p}, please send {o} there", "wrong address on order {o}", "can you deliver the {i} to {p}?", "my new address is in {p}"),
+        (
+            "I moved to {p}, please send {o} there",
+            "wrong address on order {o}",
+            "can you deliver the {i} to {p}?",
+            "my new address is in {p}",
+        ),
         ("We will send it to {p}.", "Thank you, {n}. The address of {o} is now {p}.", "I have noted {p}."),
     ),
     "account": (
         ("I cannot log in", "I forgot my password", "my account {c} is locked", "the app says code {c}"),
-        ("Please use the link in our mail to set a new password.", "Code {c} means that the app is old. Please update it, {n}."),
+        (
+            "Please use the link in our mail to set a new password.",
+            "Code {c} means that the app is old. Please update it, {n}.",
+        ),
     ),
     "bill": (
-        ("I was charged twice for {o}", "the bill for {o} is wrong", "please send the invoice of {o}", "my card was refused for order {o}"),
-        ("I see two payments for {o}. One will be removed.", "The invoice of {o} is in your mail now.", "Please try another card, {n}."),
+        (
+            "I was charged twice for {o}",
+            "the bill for {o} is wrong",
+            "please send the invoice of {o}",
+            "my card was refused for order {o}",
+        ),
+        (
+            "I see two payments for {o}. One will be removed.",
+            "The invoice of {o} is in your mail now.",
+            "Please try another card, {n}.",
+        ),
     ),
     "question": (
-        ("do you have the {i} in stock?", "is the {i} waterproof?", "how long does the {i} last?", "what does the {i} cost?"),
+        (
+            "do you have the {i} in stock?",
+            "is the {i} waterproof?",
+            "how long does the {i} last?",
+            "what does the {i} cost?",
+        ),
         ("Yes, the {i} is in stock, {n}.", "I will ask about the {i}, {n}.", "Let me check that for you, {n}."),
     ),
     "thanks": (
         ("thank you, the {i} is great", "all is well with {o}, thanks", "great service", "you helped me a lot"),
         ("We are glad that you like the {i}, {n}.", "Thank you, {n}. Have a good day.", "It was a pleasure."),
     ),
-}  # fmt: skip
+}
 
 _JAPANESE: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "破損": (
-        ("届いた{i}が壊れていました", "注文{o}の{i}にひびがあります", "荷物{o}の箱がつぶれています", "{i}に傷がありました。番号は{o}です"),
+        (
+            "届いた{i}が壊れていました",
+            "注文{o}の{i}にひびがあります",
+            "荷物{o}の箱がつぶれています",
+            "{i}に傷がありました。番号は{o}です",
+        ),
         ("{n}さん、ご不便をおかけしております。{i}の写真をいただけますか?", "{n}さん、荷物{o}をこちらで調べます。"),
     ),
     "配送": (
         ("注文{o}はどこですか?", "{o}がまだ届きません", "{i}を待っています。番号{o}です", "{o}はいつ{p}に着きますか?"),
-        ("{n}さん、{o}は配達中です。", "お待たせしております、{n}さん。{o}を確認します。", "{d}までに{p}へ着く予定です。"),
+        (
+            "{n}さん、{o}は配達中です。",
+            "お待たせしております、{n}さん。{o}を確認します。",
+            "{d}までに{p}へ着く予定です。",
+        ),
     ),
     "返品": (
-        ("{i}を返したいです", "注文{o}の返品方法を教えてください", "{i}の大きさが合いません。番号{o}", "やはり{i}は要りません"),
+        (
+            "{i}を返したいです",
+            "注文{o}の返品方法を教えてください",
+            "{i}の大きさが合いません。番号{o}",
+            "やはり{i}は要りません",
+        ),
         ("{i}は二週間以内なら返せます、{n}さん。", "箱に{o}と書いて、郵便局へお持ちください。"),
     ),
     "返金": (
-        ("{o}のお金を返してください", "{i}の代金を戻してもらえますか", "注文{o}の返金はいつですか?", "{o}の返金がまだです"),
+        (
+            "{o}のお金を返してください",
+            "{i}の代金を戻してもらえますか",
+            "注文{o}の返金はいつですか?",
+            "{o}の返金がまだです",
+        ),
         ("{n}さん、{o}のお金は送金中です。", "{o}について、すぐに経理へ聞いてみます。"),
     ),
     "取消": (
-        ("注文{o}を取り消してください", "{i}はもう要りません。{o}を止めてください", "{o}はまだ取り消せますか?", "キャンセルしたいです、{o}です"),
-        ("{n}さん、注文{o}を止めました。", "まだ出荷前なので、{o}は止められます。", "終わりました。ほかにご用はありますか、{n}さん?"),
+        (
+            "注文{o}を取り消してください",
+            "{i}はもう要りません。{o}を止めてください",
+            "{o}はまだ取り消せますか?",
+            "キャンセルしたいです、{o}です",
+        ),
+        (
+            "{n}さん、注文{o}を止めました。",
+            "まだ出荷前なので、{o}は止められます。",
+            "終わりました。ほかにご用はありますか、{n}さん?",
+        ),
     ),
     "住所": (
-        ("{p}に引っ越しました。{o}をそちらへ送ってください", "注文{o}の住所が違います", "{i}を{p}に届けられますか?", "新しい住所は{p}です"),
+        (
+            "{p}に引っ越しました。{o}をそちらへ送ってください",
+            "注文{o}の住所が違います",
+            "{i}を{p}に届けられますか?",
+            "新しい住所は{p}です",
+        ),
         ("{p}へ送ります。", "{n}さん、{o}の宛先は{p}になりました。", "{p}と記録しました。"),
     ),
     "会員": (
         ("ログインできません", "パスワードを忘れました", "会員{c}が使えません", "アプリに{c}と出ます"),
-        ("メールのリンクから新しいパスワードを決めてください。", "{c}はアプリが古いという意味です。更新をお願いします、{n}さん。"),
+        (
+            "メールのリンクから新しいパスワードを決めてください。",
+            "{c}はアプリが古いという意味です。更新をお願いします、{n}さん。",
+        ),
     ),
     "請求": (
-        ("{o}の代金が二回引かれました", "{o}の請求額が違います", "{o}の領収書をください", "注文{o}でカードが使えません"),
-        ("{o}の支払いが二つあります。一つを消します。", "{o}の領収書をメールで送りました。", "別のカードをお試しください、{n}さん。"),
+        (
+            "{o}の代金が二回引かれました",
+            "{o}の請求額が違います",
+            "{o}の領収書をください",
+            "注文{o}でカードが使えません",
+        ),
+        (
+            "{o}の支払いが二つあります。一つを消します。",
+            "{o}の領収書をメールで送りました。",
+            "別のカードをお試しください、{n}さん。",
+        ),
     ),
     "質問": (
         ("{i}の在庫はありますか?", "{i}は水に強いですか?", "{i}はどのくらい持ちますか?", "{i}はいくらですか?"),
-        ("はい、{i}の在庫はあります、{n}さん。", "{n}さん、{i}について聞いてみます。", "調べますので、少しお時間をください、{n}さん。"),
+        (
+            "はい、{i}の在庫はあります、{n}さん。",
+            "{n}さん、{i}について聞いてみます。",
+            "調べますので、少しお時間をください、{n}さん。",
+        ),
     ),
     "お礼": (
         ("ありがとう、{i}はとても良いです", "{o}は問題ありません。ありがとう", "素晴らしい対応でした", "助かりました"),
-        ("{i}を気に入っていただけて何よりです、{n}さん。", "{n}さん、こちらこそ感謝します。良い一日を。", "お役に立ててうれしいです。"),
+        (
+            "{i}を気に入っていただけて何よりです、{n}さん。",
+            "{n}さん、こちらこそ感謝します。良い一日を。",
+            "お役に立ててうれしいです。",
+        ),
     ),
-}  # fmt: skip
+}
 
 _SIGNS = {
     False: ("", " I am {n}.", " This is {n}.", " My name is {n}.", " - {n}", " {n} here."),

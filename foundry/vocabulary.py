@@ -5,8 +5,7 @@ space as after a newline, and no merge crosses from one script into another. It 
 """
 
 from collections.abc import Iterable
-from json import dumps, loads
-from pathlib import Path
+from json import loads
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -20,6 +19,14 @@ _EVERYDAY = (
     "".join(map(chr, [*range(0x20, 0x7F), *range(0x3041, 0x3097), *range(0x30A1, 0x30FD)]))
     + "\n\t、。「」『』・〜!?()ー…“”‘’→☆"
 )
+
+
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of a token that must exist."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise KeyError(token)
+    return int(found)
 
 
 def learn(texts: Iterable[str], size: int) -> Tokenizer:
