@@ -10,7 +10,7 @@ import json
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -77,8 +77,8 @@ class FirstKeys:
     """What the app writes into the data directory's `credentials` file."""
 
     access_key: str
-    secret: str
-    bearer: str
+    secret: str = field(repr=False)
+    bearer: str = field(repr=False)
     role_arn: str
 
 
