@@ -80,7 +80,7 @@ class World:
         began: Job = self.store.jobs.add(job(number), None, "")
         for part in ("validationDetails", "dataProcessingDetails", "trainingDetails"):
             for status in ("InProgress", "Completed"):
-                self.store.jobs.part(began.arn, part, status, now())  # type: ignore[arg-type]
+                self.store.jobs.part(began.arn, part, status, now())
         self.store.jobs.complete(began.arn, made, {}, now())
         folder = self.root / "models" / made.id
         if method == "full":
