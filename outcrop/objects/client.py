@@ -72,6 +72,10 @@ class AccessRefused(StorageRefused):
     """The credentials have no right to do this, or none at all any more."""
 
 
+class CredentialsExpired(AccessRefused):
+    """The credentials were good and have run out; fresh ones may do the same."""
+
+
 ANSWERS: Final[dict[str, type[StorageRefused]]] = {
     "NoSuchKey": ObjectMissing,
     "404": ObjectMissing,
@@ -82,7 +86,7 @@ ANSWERS: Final[dict[str, type[StorageRefused]]] = {
     "403": AccessRefused,
     "InvalidAccessKeyId": AccessRefused,
     "SignatureDoesNotMatch": AccessRefused,
-    "ExpiredToken": AccessRefused,
+    "ExpiredToken": CredentialsExpired,
     "InvalidToken": AccessRefused,
 }
 
@@ -123,7 +127,8 @@ class ObjectClient:
     ) -> None:
         # botocore's own tries are few, as it cannot be told to wait minutes for a refused connection.
         config = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=10, read_timeout=60)
-        self._client = client or boto3.client("s3", config=config)
+        # A session of its own: boto3's shared one would keep the credentials of whoever asked first.
+        self._client = client or boto3.session.Session().client("s3", config=config)
         self._patience, self._clock, self._sleep = patience, clock, sleep
 
     def exists(self, uri: str) -> bool:

@@ -20,6 +20,9 @@ from outcrop.train.deliver import Destination, manifest
 
 FORMATS: Final = ("prompt-completion",)
 
+Passing = tuple[type[OutcropError], ...]
+"""The client's errors that say nothing about the job: they go through as they are."""
+
 Pulse = Callable[[], None]
 """Called now and then; raises StopAsked when the job is to stop."""
 
@@ -67,13 +70,13 @@ def take_in(
     pulse: Pulse,
     tell: Callable[[str], None],
     *,
-    away: type[OutcropError],
+    passing: Passing,
 ) -> list[Dataset]:
     """Fetch, check and tokenise all input; leaves plan/<shard>/ and plan/datasets.json in the job directory.
 
-    Raises OutcropError with AWS's text for missing rights or objects and for the first fault of the data; `away`, the
-    client's error for storage that does not answer, passes through. The reports are in storage either way. `tell` gets
-    what is odd about the data and yet no fault.
+    Raises OutcropError with AWS's text for missing rights or objects and for the first fault of the data; errors of
+    the kinds `passing` come through as they are. The reports are in storage either way. `tell` gets what is odd about
+    the data and yet no fault.
     """
     if spec.format not in FORMATS:
         raise OutcropError(f"datasets of the form {spec.format!r} cannot be trained on here")
@@ -85,8 +88,8 @@ def take_in(
     given = datasets_of(spec)
     for dataset in given:
         pulse()
-        _fetch(source, dataset.uri, data / dataset.shard, away)
-    _probe(source, destination, away)
+        _fetch(source, dataset.uri, data / dataset.shard, passing)
+    _probe(source, destination, passing)
     with (data / "faults.jsonl").open("w", encoding="utf-8") as faults:
         reports = [_inspect(spec, dataset, directory, encoder, faults.write, pulse=pulse) for dataset in given]
         together = sum_fault(reports, spec.limits)
@@ -114,10 +117,10 @@ def taken_in(directory: Path) -> list[Dataset]:
     return [Dataset(**entry) for entry in content]
 
 
-def _fetch(source: Source, uri: str, path: Path, away: type[OutcropError]) -> None:
+def _fetch(source: Source, uri: str, path: Path, passing: Passing) -> None:
     try:
         source.download(uri, path)
-    except away:
+    except passing:
         raise
     except OutcropError as error:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -126,10 +129,10 @@ def _fetch(source: Source, uri: str, path: Path, away: type[OutcropError]) -> No
         ) from error
 
 
-def _probe(source: Source, destination: Destination, away: type[OutcropError]) -> None:
+def _probe(source: Source, destination: Destination, passing: Passing) -> None:
     try:
         source.put(destination.probe, b"")
-    except away:
+    except passing:
         raise
     except OutcropError as error:
         bucket, _, key = destination.prefix.removeprefix("s3://").partition("/")

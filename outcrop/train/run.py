@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from outcrop.datasets.plan import Plan, plan_document
 from outcrop.errors import OutcropError
-from outcrop.objects.client import ObjectClient, StorageAway
+from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.train.deliver import Courier, Curves, Destination, export, patiently
 from outcrop.train.events import Events, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
@@ -33,6 +33,11 @@ Result = TypeVar("Result")
 
 UNEXPECTED: Final = "Encountered an unexpected error when processing the request, please try again"
 """AWS's sentence for a fault of its own (facts 5.4)."""
+
+AGAIN: Final = 75
+"""Exit status (sysexits' EX_TEMPFAIL) of a life that needs fresh credentials to go on: start it again."""
+
+PASSING: Final = (StorageAway, CredentialsExpired)
 
 
 class Run:
@@ -65,7 +70,7 @@ class Run:
             return taken_in(self._directory)
         self._events.part("validation", "InProgress")
         datasets = self._patiently(
-            lambda: take_in(self._spec, self._directory, self._client, self._pulse, self._warn, away=StorageAway)
+            lambda: take_in(self._spec, self._directory, self._client, self._pulse, self._warn, passing=PASSING)
         )
         self._events.part("validation", "Completed")
         return datasets
@@ -136,7 +141,7 @@ class Run:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do the job of a directory; 0 also where another process is at it or nothing is left to do, 2 for wrong usage."""
+    """Do the job of a directory. Exit status 0 once its end is told or another process is at it, else AGAIN or 2."""
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
         print("usage: python -m outcrop.train.run DIR", file=sys.stderr)
         return 2
@@ -151,18 +156,20 @@ def main(arguments: Sequence[str]) -> int:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         with closing(Events(directory / "events.jsonl")) as events:
-            if not events.over:
-                _live(directory, events)
-    return 0
+            return 0 if events.over else _live(directory, events)
 
 
-def _live(directory: Path, events: Events) -> None:
-    """One life, whose every end is an event."""
+def _live(directory: Path, events: Events) -> int:
+    """One life; its every end is an event, but for the one that can be mended by starting it again. Its exit status."""
     try:
         Run(directory, events).work()
     except StopAsked as stopped:
         events.close_open_part("Stopped")
         events.emit("stopped", step=stopped.step, tokens=stopped.tokens)
+    except CredentialsExpired as error:
+        # After hours of training the work must not be lost to a session that ran out: all of it is in the checkpoint.
+        print(f"the credentials ran out: {error}", file=sys.stderr)
+        return AGAIN
     except OutcropError as error:
         _fail(events, str(error))
     except Exception as error:  # the border: whatever it is becomes a state and a sentence
@@ -171,6 +178,7 @@ def _live(directory: Path, events: Events) -> None:
             _fail(events, f"The disk is full: {error}")
         else:
             _fail(events, f"{UNEXPECTED} ({type(error).__name__}: {error})")
+    return 0
 
 
 def _fail(events: Events, message: str) -> None:

@@ -14,7 +14,8 @@ class Shelf:
         self.puts: list[str] = []
         """Every key that was put, in order."""
         self.refused: set[tuple[str, str]] = set()
-        """(method, bucket/key): answered with AccessDenied."""
+        """(method, bucket/key): answered with the code."""
+        self.code = "AccessDenied"
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -54,7 +55,7 @@ def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
         def do_PUT(self) -> None:
             body = self._body()
             if self._denied():
-                return self._error(403, "AccessDenied")
+                return self._error(403, shelf.code)
             shelf.objects[self._key()] = body
             shelf.puts.append(self._key())
             return self._answer(b"", etag=body)
@@ -85,7 +86,7 @@ def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, content: bytes | None, etag: bytes | None = None) -> None:
             if content is None:
-                return self._error(403, "AccessDenied") if self._denied() else self._error(404, "NoSuchKey")
+                return self._error(403, shelf.code) if self._denied() else self._error(404, "NoSuchKey")
             self.send_response(200)
             digest = hashlib.md5(content if etag is None else etag).hexdigest()
             self.send_header("ETag", f'"{digest}"')

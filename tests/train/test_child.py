@@ -369,6 +369,21 @@ def test_a_role_that_loses_its_rights_under_way_fails_and_says_so(spec: TrainSpe
     assert parts(events)[-1] == ("training", "Failed")
 
 
+@pytest.mark.slow
+def test_credentials_that_run_out_cost_a_restart_and_not_the_work(spec: TrainSpec, start: Start) -> None:
+    start.shelf.code = "ExpiredToken"
+    refused = ("PUT", FOLDER + "training_artifacts/step_wise_training_metrics.csv")
+    start.shelf.refused.add(refused)
+    job = start(spec)
+    assert job.start().wait(timeout=120) == 75
+    assert "ran out" in job.log()
+    assert not {"done", "failed", "stopped"} & {event["kind"] for event in job.events()}
+    start.shelf.refused.clear()
+    events = job.run()
+    assert events[-1]["kind"] == "done"
+    assert sum(event["kind"] == "step" for event in events) == 16, "no step is done twice"
+
+
 def test_an_unexpected_fault_is_told_in_aws_words_with_the_trace_in_the_log(
     spec: TrainSpec, start: Start, tmp_path: Path, llama: Path
 ) -> None:
