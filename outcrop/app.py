@@ -187,6 +187,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         bearer_for=identity.bearer_for,
         spool=directory.spool,
         threads=settings.request_threads,
+        default_region=settings.region,
     )
     return Service(
         settings=settings,
