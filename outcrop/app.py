@@ -144,6 +144,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     _write_credentials(identity, directory, settings)
     disk = Disk(directory.buckets)
     disk.sweep(store.objects)
+    directory.sweep_spool()
     fleet = Fleet(
         store=store,
         catalog=catalog,

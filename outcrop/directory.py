@@ -90,6 +90,11 @@ class DataDirectory:
         except OSError as fault:
             raise OutcropError(f"cannot use {self.root} as the data directory: {fault.strerror}") from fault
 
+    def sweep_spool(self) -> None:
+        """Remove the bodies that a killed server was still reading; by the holder of the lock, before it listens."""
+        for left in self.spool.iterdir():
+            left.unlink()
+
     def lock(self) -> IO[str]:
         """Hold the directory until the returned file is closed or the process ends.
 
