@@ -6,6 +6,7 @@ or stores. `Gateway._answer` and `Gateway._perform` are the whole way of a reque
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -110,6 +111,7 @@ class Gateway:
             claim, services = self._claim(request)
             service = self._spec.service(services[0])
             match, response = await self._answer(request, claim, services, inbound, request_id)
+            response = inbound.parting(scope, response)
             await sender.send(match, response, on_fault=lambda fault: self._told(service, fault, request_id))
         except CallerGone:
             return
@@ -120,6 +122,7 @@ class Gateway:
             head = request.method == "HEAD"
             response = faults.respond(service, error, request_id, resource=request.path, head=head)
             await inbound.drain(expected="expect" in request.headers)
+            response = inbound.parting(scope, response)
             await sender.send(match, response, on_fault=lambda _: error)
 
     def _told(self, service: Service, fault: BaseException, request_id: str) -> ServiceError:
@@ -224,11 +227,24 @@ class _Inbound:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._ended = False
+        self._came = False
 
     async def receive(self) -> Mapping[str, Any]:
         message = await self._receive()
+        self._came = self._came or bool(message.get("body"))
         self._ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
+
+    def parting(self, scope: Mapping[str, Any], response: Response) -> Response:
+        """Close the connection behind an answer that a client got in the place of a 100 Continue, as S3 does.
+
+        Nothing asks for the body of an upload of no bytes, so none is continued; and botocore takes the status of such
+        an answer for that of the next request on the connection.
+        """
+        expects = any(name.lower() == b"expect" for name, _ in scope["headers"])
+        if not expects or self._came or not scope.get("http_version", "1.1").startswith("1"):
+            return response
+        return replace(response, headers={**response.headers, "connection": "close"})
 
     async def drain(self, *, expected: bool) -> None:
         """Drop what is left of a refused body, within a limit; nothing, where the client waits for a 100 Continue."""
