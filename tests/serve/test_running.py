@@ -1,5 +1,6 @@
 """One engine under care: when it is up, when it is mourned, and how long until it may start again."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from outcrop.serve.process import EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, SETTLED_SECONDS, Running
-from tests.serve.fleet_world import until
+from tests.serve.fleet_world import alive, until
 
 SERVES = "import os, sys; open(sys.argv[1], 'w').write('{\"port\": 1}'); os.read(0, 1)"
 DIES = "import sys; sys.exit('no such weights')"
@@ -67,3 +68,25 @@ def test_the_story_is_of_this_start_only_and_fits_a_failure_message(tmp_path: Pa
     assert loud.story().endswith("the end")
     assert len(loud.story()) < 2048
     loud.end()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from outcrop.serve.process import EngineProcess
+root = Path(sys.argv[1])
+process = EngineProcess((sys.executable, "-c", sys.argv[2], str(root / "ready")), root / "log", root / "ready")
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_engine_does_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", PARENT, str(tmp_path), SERVES)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        pid = int(server.stdout.readline())
+        until(lambda: (tmp_path / "ready").exists())
+        assert alive(pid)
+        server.kill()
+    until(lambda: not alive(pid))
