@@ -1,9 +1,11 @@
-"""One world a test."""
+"""One world a test, and what was logged meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from outcrop.store.database import Database
 from outcrop.store.store import Store
@@ -19,3 +21,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.server()
     yield world
     world.close()
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """Everything that was logged."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries

@@ -51,7 +51,7 @@ def test_a_stopped_loop_leaves_its_child_at_work(world: World) -> None:
 
 
 def test_a_database_that_is_away_for_a_while_does_not_end_the_loop(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: World, monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, str]]
 ) -> None:
     monkeypatch.setattr(scheduler, "BUSY_SECONDS", 0.02)
     job = world.job(WHOLE)
@@ -63,7 +63,7 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_loop(
         connection.exec_driver_sql("ALTER TABLE away RENAME TO customization_jobs")
     wait(lambda: world.now(job).status == "Completed")
     world.scheduler.stop()
-    assert capsys.readouterr().out.count("the job loop met a fault") == 1
+    assert [entry["event"] for entry in logged].count("the job loop met a fault") == 1
 
 
 def test_an_unstarted_loop_can_be_stopped(world: World) -> None:

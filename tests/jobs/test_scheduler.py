@@ -254,15 +254,13 @@ def test_success_without_weights_is_not_believed(world: World) -> None:
     assert world.store.models.ids() == set()
 
 
-def test_a_fault_of_ours_is_borne_with_before_it_fails_the_job(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_of_ours_is_borne_with_before_it_fails_the_job(world: World, logged: list[dict[str, str]]) -> None:
     job = world.job([*CHECKED, {"kind": "checkpoint"}, "wait go"])
     world.until_told(job, "checkpoint")
     for _ in range(5):
         world.scheduler.tick()
     assert world.now(job).status == "InProgress"
-    assert capsys.readouterr().out.count("the job loop met a fault") == 1, "said once"
+    assert [entry["event"] for entry in logged].count("the job loop met a fault") == 1, "said once"
     world.clock.ahead += timedelta(minutes=5)
     failed = world.until_status(job, "Failed")
     assert failed.failure == "Encountered an internal error when processing the request. KeyError: 'step'"
