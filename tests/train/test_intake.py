@@ -1,0 +1,135 @@
+"""The intake by itself, over a store in a dictionary: what it keeps, tells, refuses and lets through."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from outcrop.datasets.plan import Shard
+from outcrop.errors import OutcropError
+from outcrop.records import Limits, TrainSpec
+from outcrop.train.events import StopAsked
+from outcrop.train.intake import take_in, taken_in
+from outcrop.train.start import open_plan, read_spec, require_disk, work_key
+
+
+class Away(OutcropError):
+    """Storage does not answer."""
+
+
+class Memory:
+    """Objects by URI."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.fault: OutcropError | None = None
+
+    def download(self, uri: str, path: Path) -> None:
+        if self.fault is not None:
+            raise self.fault
+        path.write_bytes(self.objects[uri])
+
+    def put(self, uri: str, content: bytes) -> None:
+        self.objects[uri] = content
+
+    def upload(self, path: Path, uri: str) -> None:
+        self.put(uri, path.read_bytes())
+
+
+@pytest.fixture
+def store(write_pairs: Callable[..., Path]) -> Memory:
+    found = Memory()
+    found.objects["s3://b/train.jsonl"] = write_pairs(6).read_bytes()
+    found.objects["s3://b/v.jsonl"] = write_pairs(2, start=20).read_bytes()
+    return found
+
+
+@pytest.fixture
+def spec(llama: Path) -> TrainSpec:
+    return TrainSpec(
+        job_arn="arn:aws:bedrock:us-east-1:123456789012:model-customization-job/m.v1/abcdefghijkl",
+        job_id="abcdefghijkl",
+        base_model_id="m.v1",
+        base=str(llama),
+        base_name="small",
+        training="s3://b/train.jsonl",
+        output="s3://b/out",
+        validation=("s3://b/v.jsonl",),
+        batch_size=4,
+    )
+
+
+def take(spec: TrainSpec, directory: Path, store: Memory, tell: Callable[[str], None] = lambda _: None) -> None:
+    take_in(spec, directory, store, lambda: None, tell, passing=(Away,))
+
+
+def test_what_was_taken_in_is_known_to_a_later_life(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
+    take(spec, tmp_path, store)
+    training, validation = taken_in(tmp_path)
+    assert (training.records, validation.records) == (6, 2)
+    assert (training.shard, validation.shard) == ("train", "validation-0")
+    plan = open_plan(spec, tmp_path / "plan")
+    assert (len(plan.train), len(plan.validation[0]), plan.steps) == (6, 2, 2)
+    (tmp_path / "spec.json").write_text("{}")
+    before = work_key(tmp_path)
+    (tmp_path / "spec.json").write_text("{ }")
+    assert work_key(tmp_path) != before
+
+
+def test_the_quota_on_all_records_is_told_and_listed(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
+    with pytest.raises(OutcropError, match="hold 8 records together; at most 7 are allowed"):
+        take(replace(spec, limits=Limits(max_records=7)), tmp_path, store)
+    listed = store.objects["s3://b/out/model-customization-job-abcdefghijkl/input_data_report/faults.jsonl"]
+    assert [json.loads(line)["kind"] for line in listed.splitlines()] == ["file"]
+    assert not (tmp_path / "plan" / "datasets.json").exists()
+
+
+def test_oddities_are_told_and_trained_on(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
+    twice = json.dumps({"prompt": "a", "completion": "b"})
+    other = json.dumps({"prompt": "a", "completion": "c"})
+    store.objects["s3://b/train.jsonl"] = "\n".join([twice, twice, other]).encode()
+    told: list[str] = []
+    take(spec, tmp_path, store, told.append)
+    assert told == [
+        "train.jsonl: 1 records repeat an earlier one exactly",
+        "train.jsonl: 1 prompts stand with more than one completion",
+    ]
+    assert len(Shard.open(tmp_path / "plan" / "train")) == 3
+
+
+def test_what_is_no_fault_of_the_job_comes_through_as_it_is(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
+    store.fault = Away("nobody there")
+    with pytest.raises(Away):
+        take(spec, tmp_path, store)
+    store.fault = OutcropError("no")
+    with pytest.raises(OutcropError, match=r"^Could not validate GetObject permissions .* key train\.jsonl \(no\)$"):
+        take(spec, tmp_path, store)
+
+
+def test_a_stop_ends_the_intake(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
+    def pulse() -> None:
+        raise StopAsked
+
+    with pytest.raises(StopAsked):
+        take_in(spec, tmp_path, store, pulse, lambda _: None, passing=(Away,))
+
+
+def test_a_form_that_is_not_carried_out_is_refused(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
+    with pytest.raises(OutcropError, match="'messages' cannot be trained on here"):
+        take(replace(spec, format="messages"), tmp_path, store)
+
+
+def test_a_disk_too_small_for_the_checkpoints_is_refused(tmp_path: Path) -> None:
+    require_disk(tmp_path, 1000)
+    with pytest.raises(OutcropError, match="the checkpoints and the finished weights need"):
+        require_disk(tmp_path, 10**15)
+
+
+def test_a_spec_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    for content in ("", "{}", '{"job_arn": 3}'):
+        path.write_text(content)
+        with pytest.raises(OutcropError, match="tells of no job"):
+            read_spec(path)
