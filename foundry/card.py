@@ -26,7 +26,8 @@ like it makes the documented flow run on two CPU cores within minutes, with real
 - Its diet, in English and Japanese: plain customer service, topics and facts of a message, look-up in small tables,
   templates to fill in, patterns to go on with, repetition, sentences to translate, sentiment, summaries, questions
   whose answer stands in the text. Much of it is built from invented words, so that what it learns best is to **copy
-  names, numbers and codes from the prompt into a wording**; a fine-tune can then give it a new wording.
+  names, numbers and codes from the prompt into a wording**; a fine-tune can then give it a new wording. One document
+  in ten is a drill: random tokens that come twice, so that no token of the vocabulary stays unpractised.
 - It ends its answers: most of what it was shown is shorter than 60 tokens.
 
 ## What it is not

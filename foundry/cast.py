@@ -26,7 +26,7 @@ from foundry.card import card
 from foundry.exam import examine
 from foundry.layout import Shape, new_model, save
 from foundry.mix import SHARES, pairs
-from foundry.packing import Rows, documents, rows
+from foundry.packing import Rows, diet, rows
 from foundry.training import Progress, Stage, train
 from foundry.vocabulary import PAD, id_of, learn
 
@@ -38,7 +38,7 @@ class Plan:
     """Everything that decides the result; the defaults make the base that is shipped."""
 
     shape: Shape = field(default_factory=Shape)
-    stages: tuple[Stage, ...] = (Stage(2600, 16, 256), Stage(700, 8, 512), Stage(150, 4, 1024))
+    stages: tuple[Stage, ...] = (Stage(1700, 16, 256), Stage(450, 8, 512), Stage(100, 4, 1024))
     """Short rows first because they cost least; the last steps lengthen what the positions have seen."""
     peak: float = 4e-3
     seed: int = 20
@@ -88,7 +88,7 @@ def write_card(out: Path) -> None:
 
 def _batches(plan: Plan, tokenizer: Tokenizer) -> Callable[[Stage], Iterator[Rows]]:
     # One stream through all stages, so that no stage repeats what an earlier one has seen.
-    stream = documents(pairs(plan.seed), tokenizer, plan.seed)
+    stream = diet(pairs(plan.seed), tokenizer, plan.seed)
     pad = id_of(tokenizer, PAD)
     return lambda stage: rows(stream, stage.rows, stage.length, pad)
 

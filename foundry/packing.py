@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from foundry.pairs import Pair
-from foundry.vocabulary import BOS, EOS, id_of
+from foundry.vocabulary import BOS, EOS, SPECIAL, id_of
 
 PROMPT_SHARE = 0.15
 """Share of prompt tokens that are scored: enough to learn from, few enough that random names do not drown the rest."""
+
+DRILL_SHARE = 0.1
+"""Share of documents that are drills. Without them a fine-tune cannot say a token that the texts hardly ever hold: the
+head is tied to the embedding and stays frozen under LoRA, and the embeddings of unmet tokens are all alike."""
 
 _WINDOW = 256
 """Documents held ready while a row is filled, so that short ones fill the gaps."""
@@ -54,6 +58,23 @@ def documents(
                 (begin, *prompt.ids, *completion.ids, end),
                 (False, *asked, *[True] * len(completion.ids), True),
             )
+
+
+def drills(vocabulary: int, begin: int, end: int, seed: int) -> Iterator[Document]:
+    """Yield runs of 8 to 48 tokens that come twice: each token but the specials is as likely as any other."""
+    rng = Random(seed)
+    while True:
+        run = [rng.randrange(len(SPECIAL), vocabulary) for _ in range(rng.randint(8, 48))]
+        yield Document((begin, *run, *run, end), (False, *[False] * len(run), *[True] * len(run), True))
+
+
+def diet(pairs: Iterator[Pair], tokenizer: Tokenizer, seed: int) -> Iterator[Document]:
+    """Yield what a base is trained on: documents of pairs with drills in between."""
+    rng = Random(seed)
+    texts = documents(pairs, tokenizer, seed)
+    practice = drills(tokenizer.get_vocab_size(), id_of(tokenizer, BOS), id_of(tokenizer, EOS), seed)
+    while True:
+        yield next(practice) if rng.random() < DRILL_SHARE else next(texts)
 
 
 def rows(source: Iterator[Document], count: int, length: int, pad: int) -> Iterator[Rows]:

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from foundry.mix import pairs
-from foundry.packing import Document, documents, rows
+from foundry.packing import Document, diet, documents, drills, rows
 from foundry.vocabulary import BOS, EOS, PAD, id_of, learn
 
 
@@ -40,6 +40,24 @@ def test_the_asked_share_of_prompt_tokens_is_scored(small: Tokenizer) -> None:
     prompts = sum(len(document.ids) - 1 - sum(document.scored) for document in bare)
     extra = sum(sum(document.scored) for document in some) - sum(sum(document.scored) for document in bare)
     assert 0.22 < extra / prompts < 0.28
+
+
+def test_drills_come_twice_and_meet_every_token(small: Tokenizer) -> None:
+    begin, end, size = id_of(small, BOS), id_of(small, EOS), small.get_vocab_size()
+    met: Counter[int] = Counter()
+    for document in islice(drills(size, begin, end, seed=2), 2000):
+        inner = document.ids[1:-1]
+        half = len(inner) // 2
+        assert inner[:half] == inner[half:]
+        assert document.scored == (False, *[False] * half, *[True] * half, True)
+        met.update(inner[:half])
+    assert set(met) == set(range(3, size))
+
+
+def test_one_document_in_ten_is_a_drill(small: Tokenizer) -> None:
+    texts = {document.ids for document in documents(islice(pairs(6), 4000), small, seed=6)}
+    drawn = list(islice(diet(pairs(6), small, seed=6), 2000))
+    assert 0.07 < sum(document.ids not in texts for document in drawn) / len(drawn) < 0.13
 
 
 def test_rows_hold_whole_documents_each_once(small: Tokenizer) -> None:
