@@ -39,6 +39,8 @@ def rooms_over(root: Path, database: str | None = None) -> Rooms:
         (root / name).mkdir(parents=True, exist_ok=True)
     base = Database(database or f"sqlite:///{root / 'outcrop.db'}")
     base.create()
+    for left in (root / "spool").iterdir():
+        left.unlink()
     store, catalog = Store.over(base), Catalog.load()
     disk = Disk(root / "buckets")
     disk.sweep(store.objects)
@@ -121,6 +123,12 @@ class S3Server:
             self._child.send_signal(number)
             self._child.wait(30)
             self._child = None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._child is not None
+        return self._child.pid
 
     def log(self) -> str:
         """All that it wrote."""
