@@ -8,6 +8,7 @@ Layout: <root>/<first two digits of the id>/<id>. A full disk is an OSError: not
 import hashlib
 import io
 import os
+import re
 import secrets
 import threading
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import BinaryIO, Final, Protocol
 
 from outcrop.objects.checksums import Digest
 
+BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 COPY_BYTES: Final = 1 << 20
 """Bytes held in memory while a blob is copied."""
 
@@ -127,11 +129,11 @@ class Disk:
             self._path(blob).unlink(missing_ok=True)
 
     def sweep(self, index: Index) -> int:
-        """Unlink every file that the index does not know; at start, before anything is written. Returns how many."""
+        """Unlink every blob that the index does not know; at start, before anything is written. Returns how many."""
         removed = 0
-        self._root.mkdir(parents=True, exist_ok=True)
-        for shard in sorted(self._root.iterdir()):
-            names = [path.name for path in shard.iterdir()]
+        # Only what has a blob's name: a disk of its own for buckets/ brings lost+found along.
+        for shard in self._root.glob("[0-9a-f][0-9a-f]"):
+            names = [path.name for path in shard.iterdir() if BLOB_ID.fullmatch(path.name)]
             for name in set(names) - index.known(names):
                 (shard / name).unlink()
                 removed += 1

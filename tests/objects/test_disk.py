@@ -140,3 +140,13 @@ def test_the_sweep_takes_what_nobody_names(disk: Disk, tmp_path: Path) -> None:
     kept = {piece.id for piece in pieces[:7]}
     assert disk.sweep(Names(*kept, "f" * 32)) == 13
     assert set(files(tmp_path)) == kept
+
+
+def test_the_sweep_touches_nothing_but_blobs(disk: Disk, tmp_path: Path) -> None:
+    others = [tmp_path / "buckets" / "lost+found" / ("a" * 32), tmp_path / "buckets" / "aa" / "notes.txt"]
+    for other in others:
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"")
+    (tmp_path / "buckets" / "README").write_bytes(b"")
+    assert disk.sweep(Names()) == 0
+    assert all(other.exists() for other in others)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -371,3 +372,23 @@ def test_overwriting_and_deleting_free_the_disk(client: Any, bucket: str, server
         assert blobs() == before + 1
     client.delete_object(Bucket=bucket, Key="k")
     assert blobs() == before
+
+
+def test_many_writers_and_readers_of_one_key(client: Any, bucket: str, server: S3Server) -> None:
+    """Whatever a reader gets is one whole object with its own etag, and the losers leave no file behind."""
+    before = sum(1 for path in (server.root / "buckets").glob("*/*") if path.is_file())
+    client.put_object(Bucket=bucket, Key="k", Body=b"first")
+
+    def write(number: int) -> None:
+        client.put_object(Bucket=bucket, Key="k", Body=bytes([number]) * 300_000)
+
+    def read(_number: int) -> bool:
+        got = client.get_object(Bucket=bucket, Key="k")
+        return bool(got["ETag"] == f'"{hashlib.md5(body(got)).hexdigest()}"')
+
+    with ThreadPoolExecutor(8) as pool:
+        writes = [pool.submit(write, number) for number in range(40)]
+        reads = [pool.submit(read, number) for number in range(80)]
+        assert all(one.result() for one in reads)
+        assert [one.result() for one in writes] == [None] * 40
+    assert sum(1 for path in (server.root / "buckets").glob("*/*") if path.is_file()) == before + 1
