@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     engine_threads: Annotated[int, Field(ge=0)] = 0
     """Threads of an engine process; 0 lets the engine choose by the size of its model."""
 
-    on_demand_wait_seconds: Annotated[float, Field(ge=0)] = 60.0
-    """How long a call of a base model waits for its engine to load before ModelNotReadyException."""
+    on_demand_wait_seconds: Annotated[float, Field(ge=0)] = 50.0
+    """How long a call of a base model waits for its engine to load; boto3 itself waits 60 s for an answer."""
 
     model_units: Annotated[int, Field(ge=1)] = 10
     """Model units that may be provisioned in all (AWS's quota L-BE77399C is 0 until one asks)."""
