@@ -12,6 +12,9 @@ MAX_PAIRS: Final = 10_000
 """Parameters of one query or form: forms are read before anyone is known. IAM's largest have some hundreds."""
 
 
+AUTHORITY: Final = ":authority"
+
+
 class MalformedUri(ValueError):
     """A path or a query that does not decode to UTF-8, or has no end."""
 
@@ -72,6 +75,9 @@ def from_scope(scope: Mapping[str, Any]) -> Request:
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if scope.get("http_version", "1.1").startswith("2") and "host" in headers:
+        # The server turned HTTP/2's pseudo-header into a host header; AWS's JavaScript SDK signs it by its own name.
+        headers[AUTHORITY] = headers["host"]
     # granian gives the raw path with the query cut off; other servers may leave it on.
     path = scope["raw_path"].decode("latin-1").partition("?")[0]
     query, client = scope["query_string"].decode("latin-1"), (scope.get("client") or ("",))[0]

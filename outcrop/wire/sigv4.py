@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from outcrop.errors import ServiceError
 from outcrop.wire.refusals import refuse
-from outcrop.wire.request import Request
+from outcrop.wire.request import AUTHORITY, Request
 from outcrop.wire.spec import ServiceProtocol
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -246,8 +246,8 @@ def _skewed(protocol: ServiceProtocol, detail: str, claim: Claim, now: datetime)
 
 
 def _check_headers(request: Request, claim: Claim, protocol: ServiceProtocol) -> None:
-    """What SigV4 demands of SignedHeaders: host, and every x-amz- header that was sent."""
-    if "host" not in claim.signed_headers:
+    """What SigV4 demands of SignedHeaders: host (or HTTP/2's :authority), and every x-amz- header that was sent."""
+    if not {"host", AUTHORITY} & set(claim.signed_headers):
         raise refuse(protocol, "unsigned-headers", "'Host' must be a 'SignedHeader' in the AWS Authorization.")
     unsigned = [name for name in request.headers if name.startswith("x-amz-") and name not in claim.signed_headers]
     if unsigned:

@@ -14,7 +14,6 @@ import pytest
 from tests.acceptance.server import Server
 
 CLI = Path(sys.executable).with_name("aws")
-FIELDS = ("--cli-binary-format", "raw-in-base64-out")
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_the_flow_through_the_aws_cli(aws: Any, pairs: Path, tmp_path: Path) -> 
         {"inputText": "Customer: where is order 107?\nAgent:", "textGenerationConfig": {"maxTokenCount": 16}}
     )
     code, _, said = aws(
-        "bedrock-runtime", "invoke-model", "--model-id", arn, "--body", body, *FIELDS, str(tmp_path / "answer.json")
+        "bedrock-runtime", "invoke-model", "--model-id", arn, "--body", body, str(tmp_path / "answer.json")
     )
     assert code == 0, said
     result = json.loads((tmp_path / "answer.json").read_text("utf-8"))

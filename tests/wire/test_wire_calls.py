@@ -7,6 +7,7 @@ import threading
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
+from outcrop.wire.request import from_scope
 from tests.wire.house import BORN, KEY, SECRET, THREADS, House, client
 
 
@@ -162,3 +163,16 @@ def test_cleartext_http2_is_signed_and_answered(endpoint: str) -> None:
     command[command.index(f"{KEY}:{SECRET}")] = f"{KEY}:wrong"
     out = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     assert out.endswith("2 403")
+
+
+def test_the_authority_may_be_signed_by_its_http2_name() -> None:
+    """AWS's JavaScript SDK signs `:authority` and no host; over HTTP/1.1 there is no such name."""
+    scope = {
+        "method": "GET",
+        "raw_path": b"/",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(b"host", b"127.0.0.1:1")],
+    }
+    assert from_scope({**scope, "http_version": "2"}).headers[":authority"] == "127.0.0.1:1"
+    assert ":authority" not in from_scope({**scope, "http_version": "1.1"}).headers
