@@ -76,7 +76,7 @@ def environment(directory: DataDirectory, endpoint: str) -> dict[str, str]:
 
 
 def point_boto3_at(directory: DataDirectory, endpoint: str) -> None:
-    """Set this process's environment as `outcrop env` sets a shell's; nothing of the user's AWS account is left in it."""
+    """Set this process's environment as `outcrop env` sets a shell's: the user's own AWS account is left out of it."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
         os.environ.pop(name, None)
     os.environ.update(environment(directory, endpoint))

@@ -1,4 +1,4 @@
-"""Access keys with their secrets, and the Bedrock API keys that stand for them. Knows who holds a key, not their rights.
+"""Access keys with their secrets, and the Bedrock API keys that stand for them: who holds a key, not their rights.
 
 Secrets are kept as they are: a signature can only be checked with the secret itself. The database file is as private as
 the `credentials` file beside it.
