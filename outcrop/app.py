@@ -63,6 +63,11 @@ def mount(rooms: Rooms) -> dict[tuple[str, str], Callable[[Signed, dict[str, Any
     }
 
 
+def at_the_door(rooms: Rooms) -> Callable[[Signed, Mapping[str, Any]], None]:
+    """The refusal of an upload before its body is read: rights first, then what its head tells."""
+    return lambda signed, params: s3.UPLOADS[signed.operation](admit(rooms, signed, params), params)
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A whole service over one data directory, from `start()` to `stop()`."""
@@ -187,6 +192,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         credential_for=identity.credential_for,
         bearer_for=identity.bearer_for,
         spool=directory.spool,
+        admit_upload=at_the_door(rooms),
         threads=settings.request_threads,
         default_region=settings.region,
     )

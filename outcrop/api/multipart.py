@@ -90,6 +90,13 @@ def _check_number(params: Mapping[str, Any]) -> None:
         )
 
 
+def check_part(call: Call, params: Mapping[str, Any]) -> None:
+    """Raise what upload_part would, as far as it can be told before the body is read."""
+    _begun(call, params)
+    _check_number(params)
+    refuse(params)
+
+
 def upload_part(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Take the body as a part, in the place of an earlier one of its number."""
     upload = _begun(call, params)

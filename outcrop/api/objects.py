@@ -87,14 +87,21 @@ def received(call: Call, upload: Upload, number: int = 1) -> tuple[Blob, str]:
     return Blob(blob, upload.size, upload.md5.hex(), instant(call), number, value), algorithm
 
 
+def check_put(call: Call, params: Mapping[str, Any]) -> None:
+    """Raise what put_object would, as far as it can be told before the body is read: to spare the disk."""
+    bucket, key = here(call, params), params["Key"]
+    check_key(key)
+    refuse(params)
+    attributes_of(params)
+    check_write(call.rooms.store.objects.get(bucket.name, key), key, params)
+
+
 def put_object(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Make the body the object of its key."""
     bucket, key = here(call, params), params["Key"]
     check_key(key)
     refuse(params)
     attributes = attributes_of(params)
-    # Asked twice: here to spare the disk, and in the transaction to be true.
-    check_write(call.rooms.store.objects.get(bucket.name, key), key, params)
     blob, algorithm = received(call, params["Body"])
     assert blob.checksum is not None
     stored = StoredObject(

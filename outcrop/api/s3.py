@@ -51,3 +51,9 @@ OPERATIONS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, 
     "UploadPartCopy": multipart.upload_part_copy,
     **bucket_settings.UNCONFIGURED,
 }
+
+UPLOADS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], None]]] = {
+    "PutObject": objects.check_put,
+    "UploadPart": multipart.check_part,
+}
+"""What is asked of an upload before its body is read."""

@@ -4,6 +4,8 @@ It is given operations as plain functions and two ways to look a key up; it know
 or stores. `Gateway._answer` and `Gateway._perform` are the whole way of a request.
 """
 
+import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +18,7 @@ import structlog
 from outcrop.errors import ServiceError
 from outcrop.wire import faults, sigv4
 from outcrop.wire.body import CallerGone, FileSlice, Receive, Upload, missing_length, promise, read, read_raw, spool
-from outcrop.wire.parse import is_streamed, parse
+from outcrop.wire.parse import is_streamed, parse, parse_head
 from outcrop.wire.request import MalformedUri, Request, decode_form, from_scope
 from outcrop.wire.route import Match, Router
 from outcrop.wire.send import Sender
@@ -41,7 +43,13 @@ UPLOAD_LIMIT: Final = 5 * 1024**3
 DRAIN_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a refused body that are read and dropped, so that a client still sending can read its refusal."""
 
+DRAIN_SECONDS: Final = 2.0
+"""How long a refusal waits for the rest of a body that does not come."""
+
 Function = Callable[[Signed, dict[str, Any]], Mapping[str, Any] | Reply]
+
+Admission = Callable[[Signed, Mapping[str, Any]], None]
+"""Raises what the operation would answer, from the parameters of path, query and headers alone."""
 
 
 def is_aws_request(scope: Mapping[str, Any]) -> bool:
@@ -68,6 +76,7 @@ class Gateway:
         bearer_for: Callable[[str], str | None],
         spool: Path,
         *,
+        admit_upload: Admission | None = None,
         threads: int = 32,
         default_region: str = "us-east-1",
         domains: Sequence[str] = ("localhost",),
@@ -78,7 +87,8 @@ class Gateway:
         """Take the operations by (botocore's service name, AWS's operation name).
 
         `credential_for` and `bearer_for` are asked in a thread, per request. `spool` is where uploads gather, as
-        `upload-*`: on the file system that they are later renamed within. `threads`: how many operations may wait on a
+        `upload-*`: on the file system that they are later renamed within. `admit_upload` is asked, in a thread, before
+        such a body is read, so that a refused one never reaches the disk. `threads`: how many operations may wait on a
         model, and how many others may run, at a time. `default_region` is that of requests that name none (bearer keys,
         anonymous). `domains`: hosts in front of which a bucket's name may stand.
         """
@@ -86,7 +96,7 @@ class Gateway:
         for service, name in operations:
             self._spec.operation(service, name)  # a misspelt operation must not wait for its first caller
         self._operations = dict(operations)
-        self._spool, self._upload_limit = spool, upload_limit
+        self._spool, self._upload_limit, self._admit_upload = spool, upload_limit, admit_upload
         self._router = Router(self._spec, domains)
         self._threads = Threads(threads)
         self._signcheck = SignCheck(
@@ -161,6 +171,13 @@ class Gateway:
             if isinstance(body, Upload):
                 await in_thread(self._threads.files, lambda: body.path.unlink(missing_ok=True))
 
+    def _admit(self, match: Match, signed: Signed, request: Request) -> None:
+        """Refuse an upload for what its head says."""
+        params = parse_head(match, request)
+        validate(match, params)
+        if self._admit_upload is not None:
+            self._admit_upload(signed, params)
+
     def _perform(self, match: Match, signed: Signed, request: Request, body: bytes | Upload) -> Response:
         """Parse, validate, call, serialise."""
         params = parse(match, request, body)
@@ -217,6 +234,7 @@ class Gateway:
         error = ServiceError(message, code="EntityTooLarge", **shown)
         if told.size is not None and told.size > self._upload_limit:
             raise error
+        await in_thread(self._threads.quick, lambda: self._admit(match, checked.signed, request))
         files = self._threads.files
         return await spool(inbound.receive, told, self._spool, files, limit=self._upload_limit, too_large=error)
 
@@ -247,8 +265,10 @@ class _Inbound:
         return replace(response, headers={**response.headers, "connection": "close"})
 
     async def drain(self, *, expected: bool) -> None:
-        """Drop what is left of a refused body, within a limit; nothing, where the client waits for a 100 Continue."""
+        """Drop what is left of a refused body, within limits; nothing, where the client waits for a 100 Continue."""
         dropped = 0
-        while not self._ended and not expected and dropped < DRAIN_LIMIT:
-            message = await self.receive()
-            dropped += len(message.get("body", b""))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._ended and not expected and dropped < DRAIN_LIMIT:
+                    message = await self.receive()
+                    dropped += len(message.get("body", b""))

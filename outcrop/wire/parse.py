@@ -65,6 +65,12 @@ def parse(match: Match, request: Request, body: bytes | Upload) -> dict[str, Any
 # What stands outside the body
 
 
+def parse_head(match: Match, request: Request) -> dict[str, Any]:
+    """Return the parameters that stand in path, query and headers; the body need not have come."""
+    shape = match.operation.input_shape
+    return {} if shape is None else _placed_members(shape, match, request)
+
+
 def _placed_members(shape: Shape, match: Match, request: Request) -> dict[str, Any]:
     query: dict[str, list[str]] = {}
     for name, value in request.pairs():

@@ -21,6 +21,7 @@ from botocore.config import Config
 
 from outcrop.api import s3
 from outcrop.api.call import Rooms, admit
+from outcrop.app import at_the_door
 from outcrop.catalog.catalog import Catalog
 from outcrop.identity import Identity
 from outcrop.listen import Listener
@@ -72,6 +73,7 @@ def gateway_of(rooms: Rooms, spool: Path) -> Gateway:
         credential_for=rooms.identity.credential_for,
         bearer_for=rooms.identity.bearer_for,
         spool=spool,
+        admit_upload=at_the_door(rooms),
     )
 
 
