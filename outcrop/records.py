@@ -147,6 +147,9 @@ class Throughput:
     """What serves now: a custom model's ARN or a foundation model's."""
     desired_model_arn: str
     base_model_id: str
+    made_for: str
+    """The ARN that it was created for. One made for a foundation model stays with it; one made for a custom model may
+    go to the base and back."""
     created: datetime
     modified: datetime
     commitment: str | None = None

@@ -6,7 +6,7 @@ the weights folder, so that a test can have every fault that a real engine has:
     prompt "die"       the process ends in the middle of the answer      prompt "fail"    an answer that breaks
     prompt "slow …"    a word every 50 ms, for ever                      prompt "long"    refused as too long
     weights/broken     the process ends before it serves                 weights/slow     seconds before it serves
-    adapter/broken     the adapter does not load
+    adapter/broken     the adapter does not load                     adapter/busy     too many wait for it
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         if prompt == "long":
             told = "Too many input tokens. Max input tokens: 4, request input token count: 9"
             return self.reply(400, {"error": {"message": told}})
-        if prompt == "busy":
+        if prompt == "busy" or (model != self.state.name and (Path(self.state.adapters[model]) / "busy").exists()):
             return self.reply(429, {"error": {"message": "too many wait"}})
         words = prompt.split()
         if model != self.state.name:

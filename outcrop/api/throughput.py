@@ -51,6 +51,7 @@ def create_provisioned_model_throughput(call: Call, params: Mapping[str, Any]) -
         model_arn=served.arn,
         desired_model_arn=served.arn,
         base_model_id=served.base_model_id,
+        made_for=served.arn,
         created=now,
         modified=now,
         commitment=commitment,
@@ -138,7 +139,7 @@ def _refuse_move(present: Throughput, served: Served) -> None:
     if served.arn == present.model_arn:
         return
     start = f"The provisioned model throughput {present.arn} can't move to {served.arn}: "
-    if ":custom-model/" not in present.model_arn:
+    if ":custom-model/" not in present.made_for:
         raise ValidationException(f"{start}it was made for a foundation model, and that can't be changed.")
     if served.base_model_id != present.base_model_id:
         raise ValidationException(

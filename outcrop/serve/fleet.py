@@ -332,8 +332,8 @@ class Fleet:
             return
         try:
             line.complete(seat.adapter or BASE, PROOF)
-        except ModelNotReadyException:
-            return
+        except (ModelNotReadyException, ThrottlingException):
+            return  # The engine died, or is full of other callers' requests: the next look tries again.
         except OutcropError as fault:
             self._fail(target, f"the model does not answer: {fault}")
             return

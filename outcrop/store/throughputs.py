@@ -45,6 +45,7 @@ THROUGHPUTS: Final = Table(
     Column("model_arn", String, nullable=False, index=True),
     Column("desired_model_arn", String, nullable=False, index=True),
     Column("base_model_id", String, nullable=False),
+    Column("made_for", String, nullable=False),
     Column("created", Instant, nullable=False),
     Column("modified", Instant, nullable=False),
     Column("commitment", String),

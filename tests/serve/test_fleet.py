@@ -72,6 +72,18 @@ def test_a_failed_throughput_does_not_disturb_its_neighbour(world: World) -> Non
     assert world.pids() == [pid]
 
 
+def test_an_engine_full_of_other_callers_does_not_fail_a_new_throughput(world: World) -> None:
+    custom = world.model()
+    busy = world.root / "models" / custom.id / "busy"
+    busy.touch()
+    arn = world.provision(1, custom.arn)
+    until(lambda: world.pids() and world.fleet._engines[world.base].line is not None)
+    until(lambda: world.health(world.base)["asked"] >= 2)
+    assert world.throughput(arn).status == "Creating"
+    busy.unlink()
+    assert world.settle(arn).status == "InService"
+
+
 def test_an_update_switches_without_a_dropped_request(world: World) -> None:
     red, blue = world.model(1), world.model(2)
     arn = world.serve(1, red.arn)

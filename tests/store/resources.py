@@ -74,6 +74,7 @@ def throughput(number: int = 1, *, region: str = REGION, model_arn: str = BASE_A
         "model_arn": model_arn,
         "desired_model_arn": model_arn,
         "base_model_id": LONG_ID,
+        "made_for": model_arn,
         "created": at(number),
         "modified": at(number),
     }
