@@ -4,6 +4,8 @@ Knows SQLAlchemy and nothing of nouns. SQLite (WAL) by default; PostgreSQL by it
 stand in a file of their own beside this one, on this file's `metadata`.
 """
 
+import errno
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,11 +13,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Dialect, Engine, MetaData, TypeDecorator, create_engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 metadata: Final = MetaData()
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+POSTGRES_DISK_FULL: Final = "53100"
+"""PostgreSQL's SQLSTATE."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -38,6 +44,17 @@ def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def _full_disk_as_such(url: str) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as fault:
+        sqlite = getattr(fault.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if sqlite or getattr(fault.orig, "sqlstate", None) == POSTGRES_DISK_FULL:
+            raise OSError(errno.ENOSPC, "the database's disk is full", url) from fault
+        raise
 
 
 class Database:
@@ -71,8 +88,11 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its start, so that what it reads stays true until it commits."""
-        with self._turn, self.engine.connect() as connection:
+        """A transaction that holds the write lock from its start, so that what it reads stays true until it commits.
+
+        Raises OSError (ENOSPC) when the disk is full, whatever the database calls that.
+        """
+        with self._turn, _full_disk_as_such(str(self.engine.url)), self.engine.connect() as connection:
             if self._sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
