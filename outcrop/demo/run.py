@@ -1,6 +1,7 @@
 """The whole demo in its order, and the report it leaves: every number in it was measured in this run."""
 
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def run(directory: DataDirectory, console: Console) -> dict[str, Any]:
         custom, custom_results = _evaluate("custom", throughput, data["test"], console)
     console.print(screen.accuracy_table(flow.BASE, base, custom, len(data["test"])))
     console.print(screen.side_by_side(_samples(data["test"], base_results, custom_results)))
-    draw_loss(events, folder / "loss.png", f"{job.model_name}: {len(data['train']):,} pairs, LoRA on {flow.BASE}")
+    draw_loss(events, folder / "loss.png", f"{len(data['train']):,} pairs, LoRA on {flow.BASE}")
     report = {
         "base_accuracy": base,
         "custom_accuracy": custom,
@@ -53,7 +54,8 @@ def run(directory: DataDirectory, console: Console) -> dict[str, Any]:
         "cost": _cost(data["train"]),
         "job": job.arn,
         "throughput": throughput,
-        "machine": {"processor": platform.machine(), "python": platform.python_version()},
+        "weights": _weights(directory, answer),
+        "machine": {"architecture": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
         "date": datetime.now(UTC).date().isoformat(),
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -115,6 +117,14 @@ def _measures(answer: Mapping[str, Any], events: Sequence[Event]) -> dict[str, A
         "validation_loss": answer["validationMetrics"][0]["validationLoss"],
         "perplexity": done["perplexity"],
     }
+
+
+def _weights(directory: DataDirectory, answer: Mapping[str, Any]) -> str:
+    """The base that really ran, as the custom model's lineage tells it."""
+    model_id = answer["outputModelArn"].rsplit("/", 1)[-1]
+    lineage = json.loads((directory.models / model_id / "lineage.json").read_text("utf-8"))
+    name: str = lineage["base"]["name"]
+    return name
 
 
 def _cost(train: Sequence[dict[str, str]]) -> dict[str, Any]:
