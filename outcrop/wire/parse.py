@@ -216,36 +216,45 @@ def _check_depth(document: Any) -> None:
         ]
 
 
-def _json_structure(shape: Shape, document: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+def _json_structure(shape: Shape, document: Mapping[str, Any], names: list[str], place: str = "") -> dict[str, Any]:
+    """The members of these names; `place` is the structure's own, as refusals name it."""
     found = {}
     for name in names:
         member = shape.members[name]
         value = document.get(member.serialization.get("name", name))
         if value is not None:
-            found[name] = _json_value(member, value)
+            found[name] = _json_value(member, value, f"{place}.{name}" if place else name)
     return found
 
 
-def _json_value(shape: Shape, value: Any) -> Any:
-    kind = shape.type_name
+def _json_value(shape: Shape, value: Any, place: str = "") -> Any:
+    kind, where = shape.type_name, f" at '{place}'" if place else ""
     if kind == "structure":
         if shape.is_document_type:
             return value
         if not isinstance(value, dict):
-            raise _serialization(f"{_json_kind(value)} where a structure or map was expected for {shape.name}")
-        return _json_structure(shape, value, list(shape.members))
+            raise _serialization(f"{_json_kind(value)} where a structure or map was expected for {shape.name}{where}")
+        return _json_structure(shape, value, list(shape.members), place)
     if kind == "list":
         if not isinstance(value, list):
-            raise _serialization(f"{_json_kind(value)} where a list was expected for {shape.name}")
-        return [_json_value(shape.member, each) for each in value if each is not None]
+            raise _serialization(f"{_json_kind(value)} where a list was expected for {shape.name}{where}")
+        return [
+            _json_value(shape.member, each, f"{place}.{number}.member")
+            for number, each in enumerate(value, start=1)
+            if each is not None
+        ]
     if kind == "map":
         if not isinstance(value, dict):
             raise _serialization(f"{_json_kind(value)} where a structure or map was expected for {shape.name}")
-        return {key: _json_value(shape.value, each) for key, each in value.items() if each is not None}
-    return _json_scalar(shape, value)
+        return {
+            key: _json_value(shape.value, each, f"{place}.{key[:64]}")
+            for key, each in value.items()
+            if each is not None
+        }
+    return _json_scalar(shape, value, where)
 
 
-def _json_scalar(shape: Shape, value: Any) -> Any:
+def _json_scalar(shape: Shape, value: Any, where: str) -> Any:
     kind = shape.type_name
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
@@ -265,8 +274,8 @@ def _json_scalar(shape: Shape, value: Any) -> Any:
         if kind == "blob" and isinstance(value, str):
             return _base64(value)
     except (ValueError, OverflowError) as fault:
-        raise _serialization(f"{_json_kind(value)} {fault} cannot be converted to {_java(shape)}") from fault
-    raise _serialization(f"{_json_kind(value)} cannot be converted to {_java(shape)}")
+        raise _serialization(f"{_json_kind(value)} {fault}{where} cannot be converted to {_java(shape)}") from fault
+    raise _serialization(f"{_json_kind(value)}{where} cannot be converted to {_java(shape)}")
 
 
 def _json_kind(value: Any) -> str:

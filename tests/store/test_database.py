@@ -18,11 +18,16 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path: Path) -> None:
     # SQLite's own bound gives the very fault that a full disk does.
     with database.engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    store, kept = JobStore(database), 0
+    store, tried = JobStore(database), []
+
+    def fill() -> None:
+        for number in range(10_000):
+            tried.append(job(number))
+            store.add(tried[-1], None, "")
+
     with pytest.raises(OSError, match="disk is full") as caught:
-        for kept in range(10_000):
-            store.add(job(kept), None, "")
+        fill()
     assert caught.value.errno == errno.ENOSPC
-    assert store.find(REGION, job(kept).name) is None
-    assert len(store.unfinished()) == kept
+    assert store.find(REGION, tried[-1].name) is None
+    assert len(store.unfinished()) == len(tried) - 1
     database.close()
