@@ -20,11 +20,10 @@ from outcrop.jobs.moves import Rules
 from outcrop.jobs.scheduler import Scheduler
 from outcrop.jobs.spec import specifier
 from outcrop.listen import Application, Listener, claim_port
-from outcrop.migrations import migrate
+from outcrop.migrations import opened
 from outcrop.objects.disk import Disk
 from outcrop.serve.fleet import Fleet
 from outcrop.settings import Settings
-from outcrop.store.database import Database
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
 
@@ -141,8 +140,7 @@ def build(settings: Settings) -> Service:
 
 def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Service:
     new = not directory.credentials.exists()
-    database = Database(settings.database or f"sqlite:///{directory.database}")
-    migrate(database)
+    database = opened(settings.database or f"sqlite:///{directory.database}")
     store = Store.over(database)
     catalog = Catalog.load()
     identity = Identity(store.access, account=settings.account, now=now)

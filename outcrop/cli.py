@@ -1,12 +1,14 @@
 """The commands. Reads settings, calls app; a fault that has a message for a person is shown as that message alone."""
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +19,7 @@ from rich.table import Table
 
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
-from outcrop.settings import Settings
+from outcrop.settings import SETTINGS_FILE, Settings, check_names
 
 if TYPE_CHECKING:  # SQLAlchemy is not worth waiting for before a help text
     from outcrop.store.store import Store
@@ -49,7 +51,10 @@ Port = Annotated[int | None, typer.Option("--port", help="Port; 0 for any free o
 def settings_from(**given: Any) -> Settings:
     """Settings with the command line's values on top; raises OutcropError that names the wrong setting."""
     try:
+        check_names(os.environ)
         return Settings(**{name: value for name, value in given.items() if value is not None})
+    except (TOMLDecodeError, UnicodeDecodeError, OSError) as fault:
+        raise OutcropError(f"cannot read {SETTINGS_FILE} in the working directory: {fault}") from fault
     except ValidationError as fault:
         lines = [f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}" for error in fault.errors()]
         raise OutcropError(
@@ -69,31 +74,41 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
 
 
 async def _serve(make: Callable[[], Any]) -> None:
-    """Run a service until SIGINT or SIGTERM."""
+    """Run a service until SIGINT or SIGTERM; a second one ends it at once."""
     asked = asyncio.Event()
+
+    def ask(number: int) -> None:
+        if asked.is_set():
+            # Nothing is lost by it: whatever was answered is on disk, and engines end with their parent.
+            os._exit(128 + number)
+        asked.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.set)
+        loop.add_signal_handler(number, ask, number)
     service = make()
     await service.start()
     _banner(service)
     await asked.wait()
-    Console(stderr=True).print("stopping: engines end, a training job goes on and is taken up at the next start")
+    _error_console().print(
+        "stopping: requests in work end, then engines; a training job goes on and is taken up at the next start "
+        "(Ctrl-C again: stop at once)"
+    )
     await service.stop()
 
 
 def _banner(service: Any) -> None:
     """Say where the service is and how to reach it."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)  # what is copied from here must stay in one piece
     root = service.directory.root
     console.print(f"[bold]outcrop[/bold] serves Bedrock, S3, STS and IAM at [bold]{service.endpoint}[/bold]")
     console.print(
-        f"  data      {root}"
+        f"  data      {escape(str(root))}"
         + ("  [green](new: keys, first role and database were made)[/green]" if service.new else "")
     )
     console.print(f"  account   {service.settings.account}, every region; the first role is BedrockCustomizationRole")
     console.print("  weights   the bundled base stands in for every model until `outcrop models use` names others")
-    console.print(f'  use it    eval "$(outcrop env --data {shlex.quote(str(root))})"')
+    console.print(f'  use it    eval "$(outcrop env --data {escape(shlex.quote(str(root)))})"')
     console.print("  stop it   Ctrl-C")
 
 
@@ -105,7 +120,9 @@ def env(data: Data = None) -> None:
     credentials = directory.read_credentials()
     running = directory.running()
     if running is None:
-        _error_console().print(f"note: no server runs on {directory.root}; the endpoint is the one it would have")
+        _error_console().print(
+            f"note: no server runs on {escape(str(directory.root))}; the endpoint is the one it would have"
+        )
     endpoint = running.endpoint if running else f"http://{settings.host}:{settings.port}"
     exports = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -161,16 +178,14 @@ def use_weights(
 @contextmanager
 def _store(data: Path | None) -> Iterator["Store"]:
     """The store of a data directory that a server has made, whether one runs now or not."""
-    from outcrop.migrations import migrate
-    from outcrop.store.database import Database
+    from outcrop.migrations import opened
     from outcrop.store.store import Store
 
     settings = settings_from(data=data)
     directory = DataDirectory(settings.data.absolute())
     directory.prepare()
-    database = Database(settings.database or f"sqlite:///{directory.database}")
+    database = opened(settings.database or f"sqlite:///{directory.database}")
     try:
-        migrate(database)
         yield Store.over(database)
     finally:
         database.close()
@@ -195,7 +210,7 @@ def main() -> None:
 
 
 def _error_console() -> Console:
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ import fcntl
 import io
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,6 +18,8 @@ from typing import IO
 from outcrop.errors import OutcropError
 
 PROFILE = "default"
+
+LOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +88,22 @@ class DataDirectory:
 
     def prepare(self) -> None:
         """Make the directory and its rooms; private to the user, as it holds keys and training data."""
-        try:
+        with self._usable():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for room in (self.buckets, self.spool, self.models, self.work, self.logs):
                 room.mkdir(exist_ok=True)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as fault:
+            raise OutcropError(f"cannot use {self.root} as the data directory: {fault.filename} is a file") from fault
         except OSError as fault:
-            raise OutcropError(f"cannot use {self.root} as the data directory: {fault.strerror}") from fault
+            raise OutcropError(
+                f"cannot use {self.root} as the data directory: {fault.filename}: {fault.strerror}; "
+                "give one that you may write to with --data"
+            ) from fault
 
     def sweep_spool(self) -> None:
         """Remove the bodies that a killed server was still reading; by the holder of the lock, before it listens."""
@@ -100,9 +115,10 @@ class DataDirectory:
 
         Raises OutcropError that names the server which holds it.
         """
-        handle = (self.root / "lock").open("w")
+        with self._usable():
+            handle = (self.root / "lock").open("w")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except BlockingIOError as fault:
             handle.close()
             running = self.running()
@@ -155,6 +171,18 @@ class DataDirectory:
             bearer=section["outcrop_bearer_key"],
             region=section["region"],
         )
+
+
+def _lock(handle: IO[str]) -> None:
+    """Lock a file for this process; patient, because whoever asks `running()` holds it for an instant."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def replace_file(path: Path, text: str, *, mode: int) -> None:

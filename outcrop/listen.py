@@ -21,6 +21,9 @@ BACKLOG: Final = 1024
 
 READY_POLL_SECONDS: Final = 0.01
 
+GRACE_SECONDS: Final = 5.0
+"""How long requests in work may go on after a stop; then their connections break, as a kill would break them."""
+
 
 def claim_port(host: str, port: int) -> int:
     """Return a port that is free now: the given one, or one of the kernel's choice for 0.
@@ -80,7 +83,7 @@ class Listener:
         return True
 
     async def stop(self) -> None:
-        """Stop listening and wait until the server has let go of its connections."""
+        """Stop listening; requests in work have GRACE_SECONDS to end, as one slow client must not hold the process."""
         self._server.stop()  # type: ignore[no-untyped-call]
         if self._task is not None:
-            await self._task
+            await asyncio.wait({self._task}, timeout=GRACE_SECONDS)

@@ -4,19 +4,23 @@ A setting comes from, in this order: the command line, the environment (OUTCROP_
 working directory, the default here.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from outcrop.errors import OutcropError
+
 SETTINGS_FILE = "outcrop.toml"
+PREFIX = "OUTCROP_"
 
 
 class Settings(BaseSettings):
     """What a server is told at its start."""
 
-    model_config = SettingsConfigDict(env_prefix="OUTCROP_", extra="forbid", frozen=True, toml_file=SETTINGS_FILE)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, toml_file=SETTINGS_FILE)
 
     data: Path = Path("outcrop-data")
     """Directory of everything the server keeps: database, credentials, buckets, models, work, logs."""
@@ -27,7 +31,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 4580
     """Port to listen on; 0 lets the kernel choose one, and `outcrop env` knows which."""
 
-    region: str = "us-east-1"
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")] = "us-east-1"
     """Region that `outcrop env` exports and the first role's buckets live in; every region is served."""
 
     account: Annotated[str, Field(pattern=r"^\d{12}$")] = "123456789012"
@@ -77,3 +81,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise OutcropError for a variable OUTCROP_… that is no setting: misspelt, it would be ignored in silence."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for name in names:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise OutcropError(f"{name} is no setting; there are {', '.join(sorted(known))}")

@@ -6,6 +6,7 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
 from outcrop.errors import OutcropError
 from outcrop.store.database import Database
@@ -29,3 +30,21 @@ def migrate(database: Database) -> None:
             raise OutcropError(
                 f"the database {database.url} was written by a newer outcrop ({fault}); start that version"
             ) from fault
+
+
+def opened(url: str) -> Database:
+    """Return the database of an SQLAlchemy URL, at this version's tables.
+
+    Raises OutcropError where there is no such driver, nothing answers, or nothing may be written.
+    """
+    try:
+        database = Database(url)
+        migrate(database)
+    except (SQLAlchemyError, ImportError, OSError) as fault:
+        # The URL itself may hold a password.
+        scheme, reason = url.partition(":")[0], str(getattr(fault, "orig", None) or fault).splitlines()[0]
+        raise OutcropError(
+            f"cannot open the {scheme} database: {reason}. Check the setting `database` (OUTCROP_DATABASE), "
+            "its driver, and the rights on the data directory"
+        ) from fault
+    return database

@@ -14,6 +14,8 @@ from outcrop.wire.refusals import refuse
 from outcrop.wire.request import Request
 from outcrop.wire.sigv4 import Claim, Credential
 
+ISO: Final = "%Y-%m-%dT%H:%M:%SZ"
+
 SUBRESOURCES: Final = frozenset(
     [
         "accelerate",
@@ -67,8 +69,8 @@ def verify_v2(request: Request, claim: Claim, credential: Credential, bucket: st
         shown = {"AWSAccessKeyId": claim.access_key, "StringToSign": text, "SignatureProvided": claim.signature}
         raise refuse("rest-xml", "mismatch", **shown)
     if now.timestamp() > claim.expires_seconds:
-        expired = datetime.fromtimestamp(claim.expires_seconds, UTC).isoformat()
-        raise refuse("rest-xml", "expired-url", Expires=expired, ServerTime=now.astimezone(UTC).isoformat())
+        expired = datetime.fromtimestamp(claim.expires_seconds, UTC).strftime(ISO)
+        raise refuse("rest-xml", "expired-url", Expires=expired, ServerTime=now.astimezone(UTC).strftime(ISO))
 
 
 def _string_to_sign(request: Request, claim: Claim, bucket: str | None) -> str:

@@ -1,13 +1,18 @@
 """The commands as a person meets them: what they print, and what they say when something is wrong."""
 
+import fcntl
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from outcrop.directory import DataDirectory
 from tests.acceptance.server import Server
 
 
@@ -67,6 +72,101 @@ def test_a_wrong_setting_names_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     assert run.returncode == 1
     assert "account = '12'" in run.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "many", "port = 'many'"),
+        ("REGION", "the moon", "region = 'the moon'"),
+        ("LOG_LEVEL", "loud", "log_level = 'loud': choose one of debug, info, warning, error"),
+        ("PRT", "4580", "OUTCROP_PRT is no setting; there are OUTCROP_ACCOUNT, "),
+        ("DATABASE", "nosuch://name:hidden@here/x", "cannot open the nosuch database: "),
+        ("DATABASE", "sqlite:////nowhere/at/all.db", "unable to open database file"),
+    ],
+)
+def test_a_wrong_variable_is_told_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"OUTCROP_{name}", value)
+    run = outcrop("serve", "--data", str(tmp_path / "data"), "--port", "0") if name != "PORT" else outcrop("serve")
+    assert run.returncode == 1
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "hidden" not in run.stderr
+
+
+@pytest.mark.parametrize(("text", "said"), [("port = = 1", "at line 1"), ("prt = 1", "prt = 1"), ("port = 'x'", "'x'")])
+def test_a_broken_settings_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    (tmp_path / "outcrop.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    run = outcrop("serve")
+    assert run.returncode == 1
+    assert "outcrop.toml" in run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_data_directory_that_cannot_be_one_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = outcrop("serve", "--data", str(tmp_path / "file"))
+    assert run.returncode == 1
+    assert f"{tmp_path / 'file'} is a file" in run.stderr
+    (tmp_path / "data" / "lock").mkdir(parents=True)
+    run = outcrop("serve", "--data", str(tmp_path / "data"))
+    assert run.returncode == 1
+    assert "--data" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_one_slow_client_does_not_hold_a_server_that_shall_stop(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data").start()
+    host, _, port = server.endpoint.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n")
+        client.sendall(b"Authorization: AWS4-HMAC-SHA256 Credential=A/20240501/us-east-1/sts/aws4_request, ")
+        client.sendall(b"SignedHeaders=host, Signature=0\r\n\r\nAction=")
+        time.sleep(0.5)
+        start = time.monotonic()
+        server.stop()
+        assert time.monotonic() - start < 20
+    assert server.directory.running() is None
+    assert not server.directory.server.exists()
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "outcrop.cli", "serve", "--data", str(tmp_path / "data"), "--port", "0"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        banner = [child.stdout.readline() for _ in range(6)]
+        endpoint = banner[0].split("http://")[1].strip()
+        host, _, port = endpoint.partition(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n")
+            client.sendall(b"Authorization: AWS4-HMAC-SHA256 Credential=A/20240501/us-east-1/sts/aws4_request, ")
+            client.sendall(b"SignedHeaders=host, Signature=0\r\n\r\nAction=")
+            time.sleep(0.5)
+            child.send_signal(signal.SIGINT)
+            assert "Ctrl-C again" in child.stderr.readline()
+            child.send_signal(signal.SIGINT)
+            assert child.wait(3) == 128 + signal.SIGINT
+
+
+def test_what_is_copied_from_the_banner_is_in_one_piece(tmp_path: Path) -> None:
+    root = tmp_path / ("long name [bold] " * 8)
+    server = Server(root).start()
+    server.stop()
+    assert f"outcrop env --data '{root}'" in server.log()
+
+
+def test_a_start_is_patient_with_those_who_ask_whether_one_runs(tmp_path: Path) -> None:
+    """`running()` holds the lock for an instant; a start in that instant must not take it for another server."""
+    directory = DataDirectory(tmp_path)
+    with (tmp_path / "lock").open("w") as asker:
+        fcntl.flock(asker, fcntl.LOCK_SH)
+        threading.Timer(0.2, asker.close).start()
+        directory.lock().close()
 
 
 def test_models_use_refuses_what_is_no_model(server: Server, tmp_path: Path) -> None:
