@@ -19,16 +19,13 @@ from outcrop.jobs.executor import LocalExecutor
 from outcrop.jobs.moves import Rules
 from outcrop.jobs.scheduler import Scheduler
 from outcrop.jobs.spec import specifier
-from outcrop.listen import Application, Listener, claim_port
+from outcrop.listen import Application, Listener, claim_port, endpoint_at
 from outcrop.migrations import opened
 from outcrop.objects.disk import Disk
 from outcrop.serve.fleet import Fleet
 from outcrop.settings import Settings
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
-
-LOOPBACK: Final = "127.0.0.1"
-EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104  (recognised, not listened on)
 
 HEALTH: Final = b'{"status":"ok"}\n'
 HEALTH_HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(HEALTH))]
@@ -102,12 +99,6 @@ class Service:
         self.rooms.store.database.close()
         self.directory.server.unlink(missing_ok=True)
         self.lock.close()
-
-
-def endpoint_at(host: str, port: int) -> str:
-    """The URL by which this machine reaches a port that is listened on at `host`."""
-    host = LOOPBACK if host in EVERY_ADDRESS else host
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def front_door(gateway: Gateway) -> Application:

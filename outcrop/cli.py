@@ -68,6 +68,8 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
     from outcrop.app import build
     from outcrop.logs import configure
 
+    # The database holds keys and the buckets hold training data: what the server makes is its user's alone.
+    os.umask(0o077)
     settings = settings_from(data=data, host=host, port=port)
     configure(settings.log_level)
     asyncio.run(_serve(lambda: build(settings)))
@@ -115,6 +117,8 @@ def _banner(service: Any) -> None:
 @commands.command()
 def env(data: Data = None) -> None:
     """Print the exports that point AWS's SDKs and CLI at the server: eval "$(outcrop env)"."""
+    from outcrop.listen import endpoint_at
+
     settings = settings_from(data=data)
     directory = DataDirectory(settings.data.absolute())
     credentials = directory.read_credentials()
@@ -123,7 +127,7 @@ def env(data: Data = None) -> None:
         _error_console().print(
             f"note: no server runs on {escape(str(directory.root))}; the endpoint is the one it would have"
         )
-    endpoint = running.endpoint if running else f"http://{settings.host}:{settings.port}"
+    endpoint = running.endpoint if running else endpoint_at(settings.host, settings.port)
     exports = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": credentials.access_key,
@@ -177,13 +181,13 @@ def use_weights(
 
 @contextmanager
 def _store(data: Path | None) -> Iterator["Store"]:
-    """The store of a data directory that a server has made, whether one runs now or not."""
+    """The store of a data directory that a server has made, whether one runs now or not; a mistyped one is refused."""
     from outcrop.migrations import opened
     from outcrop.store.store import Store
 
     settings = settings_from(data=data)
     directory = DataDirectory(settings.data.absolute())
-    directory.prepare()
+    directory.read_credentials()
     database = opened(settings.database or f"sqlite:///{directory.database}")
     try:
         yield Store.over(database)

@@ -107,7 +107,7 @@ class DataDirectory:
 
     def sweep_spool(self) -> None:
         """Remove the bodies that a killed server was still reading; by the holder of the lock, before it listens."""
-        for left in self.spool.iterdir():
+        for left in self.spool.glob("upload-*"):
             left.unlink()
 
     def lock(self) -> IO[str]:
@@ -136,11 +136,12 @@ class DataDirectory:
         """The server that holds the directory now, or None."""
         try:
             document = json.loads(self.server.read_text())
+            told = Running(pid=document["pid"], endpoint=document["endpoint"])
             with (self.root / "lock").open("r") as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Running(pid=document["pid"], endpoint=document["endpoint"])
-        except (FileNotFoundError, ValueError):
+            return told
+        except (FileNotFoundError, ValueError, KeyError):
             return None
         return None
 

@@ -16,6 +16,9 @@ from outcrop.errors import OutcropError
 
 Application = Callable[..., Awaitable[None]]
 
+LOOPBACK: Final = "127.0.0.1"
+EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104  (recognised, not listened on)
+
 BACKLOG: Final = 1024
 """Connections that may wait, and requests in work, at a time: well above the 256 open streams of one server."""
 
@@ -23,6 +26,12 @@ READY_POLL_SECONDS: Final = 0.01
 
 GRACE_SECONDS: Final = 5.0
 """How long requests in work may go on after a stop; then their connections break, as a kill would break them."""
+
+
+def endpoint_at(host: str, port: int) -> str:
+    """The URL by which this machine reaches a port that is listened on at `host`."""
+    host = LOOPBACK if host in EVERY_ADDRESS else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def claim_port(host: str, port: int) -> int:

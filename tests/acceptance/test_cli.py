@@ -185,3 +185,15 @@ def test_models_list_names_the_weights_that_run(server: Server) -> None:
     assert run.returncode == 0, run.stderr
     assert "bundled:text" in run.stdout
     assert "stands in" in run.stdout
+
+
+def test_models_of_a_mistyped_directory_makes_nothing(tmp_path: Path) -> None:
+    run = outcrop("models", "list", "--data", str(tmp_path / "typo"))
+    assert run.returncode == 1
+    assert "outcrop serve --data" in " ".join(run.stderr.split())
+    assert not (tmp_path / "typo").exists()
+
+
+def test_what_the_server_keeps_is_its_users_alone(server: Server) -> None:
+    for name in ("outcrop.db", "credentials"):
+        assert (server.directory.root / name).stat().st_mode & 0o077 == 0, name
