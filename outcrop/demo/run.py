@@ -3,11 +3,14 @@
 import json
 import os
 import platform
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Console
 
@@ -18,8 +21,6 @@ from outcrop.demo.guide import evaluate_model
 from outcrop.demo.server import point_boto3_at, served
 from outcrop.directory import DataDirectory
 from outcrop.jobs.events import Event, Follower
-
-SHOWN_PROMPTS: Final = 3
 
 
 def run(directory: DataDirectory, console: Console) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def run(directory: DataDirectory, console: Console) -> dict[str, Any]:
         answer, events = _train(job, directory, console)
         screen.heading(console, 4, "Provisioned Throughput", f"1 model unit for {job.model_name}")
         throughput = flow.provision(job, stamp)
-        console.print(f"   InService: {throughput}", highlight=False)
+        console.print(f"   InService: {throughput}", highlight=False, soft_wrap=True)
         screen.heading(console, 5, "Evaluation", f"base {flow.BASE} against the custom model")
         base, base_results = _evaluate("base", flow.BASE, data["test"], console)
         custom, custom_results = _evaluate("custom", throughput, data["test"], console)
@@ -95,11 +96,12 @@ def _evaluate(
 def _samples(
     test: Sequence[dict[str, str]], base: Sequence[Mapping[str, Any]], custom: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str, str, str]]:
-    """Three prompts from over the test set, the first, the middle and the last, with both answers."""
-    chosen = [round(index * (len(test) - 1) / (SHOWN_PROMPTS - 1)) for index in range(SHOWN_PROMPTS)]
+    """Three prompts with both answers: the first of each language and the last, whether they came out right or not."""
+    japanese = [index for index, pair in enumerate(test) if not pair["prompt"].isascii()]
+    english = [index for index, pair in enumerate(test) if pair["prompt"].isascii()]
     return [
         (test[index]["prompt"], test[index]["completion"], base[index]["predicted"], custom[index]["predicted"])
-        for index in chosen
+        for index in (*japanese[:1], *english[:1], len(test) - 1)
     ]
 
 
@@ -153,7 +155,19 @@ def _files(console: Console, directory: DataDirectory, folder: Path, job: flow.S
     ):
         console.print(f"  {path}  [dim]{what}[/dim]", highlight=False)
     console.print(f"  {job.output}  [dim]metrics and reports in S3[/dim]", highlight=False)
+    command = shlex.quote(_command())
     console.print("[bold]Go on[/bold]")
-    console.print(f"  outcrop serve --data {directory.root} &", highlight=False)
-    console.print(f'  eval "$(outcrop env --data {directory.root})"', highlight=False)
-    console.print("  aws bedrock list-custom-models", highlight=False)
+    for line in (
+        f"{command} serve --data {shlex.quote(str(directory.root))} &",
+        f'eval "$({command} env --data {shlex.quote(str(directory.root))})"',
+        "aws bedrock list-custom-models",
+    ):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _command() -> str:
+    """How the person at this terminal calls outcrop: by its name if it is on their path, else by where it lies."""
+    if shutil.which("outcrop"):
+        return "outcrop"
+    beside = Path(sys.executable).with_name("outcrop")
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -105,7 +105,7 @@ def counted(console: Console, name: str, total: int) -> Iterator[Callable[[int, 
 
 def heading(console: Console, number: int, name: str, text: str) -> None:
     """A step's line."""
-    console.print(f"[bold]{number}  {name:<24}[/bold]{escape(text)}", highlight=False)
+    console.print(f"[bold]{number}  {name:<24}[/bold]{escape(text)}", highlight=False, soft_wrap=True)
 
 
 def accuracy_table(base_name: str, base: float, custom: float, count: int) -> Table:
