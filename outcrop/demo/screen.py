@@ -47,6 +47,7 @@ class JobBars:
             self._step(members)
         elif event.kind == "eval":
             self._validation_loss = members["loss"]
+            self._progress.update(self._tasks["training"], note=self._note())
 
     def _part(self, part: str, status: str) -> None:
         task = self._tasks[part]
@@ -65,13 +66,20 @@ class JobBars:
         self._loss = _blend(self._loss, members["loss"])
         self._speed = _blend(self._speed, members["tokens_per_second"])
         self._tokens_left = max(0.0, self._tokens_left - members["tokens"])
-        note = f"loss {self._loss:.3f}"
+        self._progress.update(self._tasks["training"], completed=members["step"] + 1, note=self._note())
+
+    def _note(self) -> str:
+        """Loss, validation loss, speed and time left, as far as they are known."""
+        parts = []
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.3f}")
         if self._validation_loss is not None:
-            note += f" · validation {self._validation_loss:.3f}"
-        note += f" · {self._speed:,.0f} tokens/s"
-        if self._tokens_left:
-            note += f" · {_clock(self._tokens_left / self._speed)} left"
-        self._progress.update(self._tasks["training"], completed=members["step"] + 1, note=note)
+            parts.append(f"validation {self._validation_loss:.3f}")
+        if self._speed is not None:
+            parts.append(f"{self._speed:,.0f} tokens/s")
+            if self._tokens_left:
+                parts.append(f"{_clock(self._tokens_left / self._speed)} left")
+        return " · ".join(parts)
 
 
 def _blend(mean: float | None, value: float) -> float:
