@@ -72,9 +72,16 @@ class AccessRefused(StorageRefused):
     """The credentials have no right to do this, or none at all any more."""
 
 
+class BucketElsewhere(AccessRefused):
+    """The bucket is in another region than the client's: a job reads and writes in its own region only."""
+
+
 class CredentialsExpired(AccessRefused):
     """The credentials were good and have run out; fresh ones may do the same."""
 
+
+ELSEWHERE: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"})
+"""Answers that name another region; boto3 by itself would follow them there."""
 
 ANSWERS: Final[dict[str, type[StorageRefused]]] = {
     "NoSuchKey": ObjectMissing,
@@ -88,6 +95,7 @@ ANSWERS: Final[dict[str, type[StorageRefused]]] = {
     "SignatureDoesNotMatch": AccessRefused,
     "ExpiredToken": CredentialsExpired,
     "InvalidToken": AccessRefused,
+    **dict.fromkeys(ELSEWHERE, BucketElsewhere),
 }
 
 
@@ -128,7 +136,10 @@ class ObjectClient:
         # botocore's own tries are few, as it cannot be told to wait minutes for a refused connection.
         config = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=10, read_timeout=60)
         # A session of its own: boto3's shared one would keep the credentials of whoever asked first.
-        self._client = client or boto3.session.Session().client("s3", config=config)
+        if client is None:
+            client = boto3.session.Session().client("s3", config=config)
+            client.meta.events.register_first("needs-retry.s3", _stay)
+        self._client = client
         self._patience, self._clock, self._sleep = patience, clock, sleep
 
     def exists(self, uri: str) -> bool:
@@ -224,6 +235,18 @@ class ObjectClient:
                     raise StorageAway(f"{uri}: no answer for {self._patience:.0f} seconds: {cause}") from fault
             self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _stay(response: tuple[Any, dict[str, Any]] | None, operation: Any, **_: Any) -> None:
+    """Refuse to follow a bucket into its region, before botocore's own redirector does."""
+    answer = response[1] if response is not None else {}
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    code = answer.get("Error", {}).get("Code", "")
+    # A HEAD has no body to name its error in, only the status and the header.
+    if code in ELSEWHERE or (code == "400" and "x-amz-bucket-region" in headers):
+        there = headers.get("x-amz-bucket-region", "another region")
+        error = {"Code": "PermanentRedirect", "Message": f"the bucket is in {there}, the job is not"}
+        raise ClientError({"Error": error}, operation.name)
 
 
 def _cause(fault: BaseException) -> BaseException:

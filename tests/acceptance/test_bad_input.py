@@ -93,6 +93,27 @@ def test_a_missing_bucket_is_told_in_aws_words(bucket: str) -> None:
     assert f"{bucket}-gone" in job["failureMessage"]
 
 
+def test_a_bucket_of_another_region_is_told_in_aws_words(bucket: str, pairs: Path) -> None:
+    boto3.Session().client("s3").upload_file(str(pairs), bucket, "train.jsonl")
+    west = boto3.Session(region_name="us-west-2").client("bedrock")
+    name = f"west-{uuid.uuid4().hex[:8]}"
+    arn = west.create_model_customization_job(
+        jobName=name,
+        customModelName=name,
+        roleArn=ROLE,
+        baseModelIdentifier=BASE,
+        trainingDataConfig={"s3Uri": f"s3://{bucket}/train.jsonl"},
+        outputDataConfig={"s3Uri": f"s3://{bucket}/output"},
+    )["jobArn"]
+    deadline = time.monotonic() + 60
+    while (job := west.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert job["status"] == "Failed"
+    text = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key train.jsonl"
+    assert text in job["failureMessage"]
+
+
 def test_a_role_reads_and_writes_with_its_own_rights_only(bucket: str, pairs: Path) -> None:
     session = boto3.Session()
     session.client("s3").upload_file(str(pairs), bucket, "train.jsonl")
