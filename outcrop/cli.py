@@ -24,6 +24,9 @@ from outcrop.settings import SETTINGS_FILE, Settings, check_names
 if TYPE_CHECKING:  # SQLAlchemy is not worth waiting for before a help text
     from outcrop.store.store import Store
 
+SPIN_COUNT = "1000"
+"""How long OpenMP's threads spin for each other before they sleep: docs/decisions/spinning.md has the measurements."""
+
 commands = typer.Typer(
     name="outcrop",
     help="Amazon Bedrock model customization on your own machines: the same API, with real training behind it.",
@@ -68,6 +71,9 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
     from outcrop.app import build
     from outcrop.logs import configure
 
+    # Children inherit it; whoever set it, or OpenMP's own wait policy, knows better.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # The database holds keys and the buckets hold training data: what the server makes is its user's alone.
     os.umask(0o077)
     settings = settings_from(data=data, host=host, port=port)
