@@ -19,7 +19,7 @@ from outcrop.jobs.executor import LocalExecutor
 from outcrop.jobs.moves import Rules
 from outcrop.jobs.scheduler import Scheduler
 from outcrop.jobs.spec import specifier
-from outcrop.listen import Application, Listener, claim_port, endpoint_at
+from outcrop.listen import Application, Listener, Port, endpoint_at
 from outcrop.migrations import opened
 from outcrop.objects.disk import Disk
 from outcrop.serve.fleet import Fleet
@@ -149,8 +149,8 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         on_demand_wait=settings.on_demand_wait_seconds,
     )
     # Chosen now: the children's endpoint has it, and the listener comes last.
-    port = claim_port(settings.host, settings.port)
-    endpoint = endpoint_at(settings.host, port)
+    port = Port(settings.host, settings.port)
+    endpoint = endpoint_at(settings.host, port.number)
     scheduler = Scheduler(
         store=store,
         executor=LocalExecutor(os.environ),
@@ -191,7 +191,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         rooms=rooms,
         gateway=gateway,
         scheduler=scheduler,
-        listener=Listener(front_door(gateway), settings.host, port),
+        listener=Listener(front_door(gateway), port),
         new=new,
         lock=lock,
     )

@@ -34,36 +34,50 @@ def endpoint_at(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def claim_port(host: str, port: int) -> int:
-    """Return a port that is free now: the given one, or one of the kernel's choice for 0.
+class Port:
+    """A port of this machine that is ours from the claim to `release()`: no other program can bind it meanwhile.
 
-    Raises OutcropError when it is taken or the address is not this machine's. Granian itself would share a taken port
-    (SO_REUSEPORT), and each request would go to either server by chance.
+    Granian binds a port by itself, with SO_REUSEPORT, so that two servers whose kernel happened to hand them the same
+    free port would share it, and each request would go to either by chance. So the claim's own socket stays bound,
+    never listening: the kernel then gives the port to nobody who does not share ports, and no claim does.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    def __init__(self, host: str, number: int) -> None:
+        """Claim the given port, or for 0 one of the kernel's choice; OutcropError when it cannot be had."""
+        self.host = host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._guard = socket.socket(family, socket.SOCK_STREAM)
+        # At the bind: a port whose last connections are still closing is free. After it: only granian may come beside.
+        self._guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            self._guard.bind((host, number))
         except OSError as fault:
+            self._guard.close()
             if fault.errno == errno.EADDRINUSE:
                 raise OutcropError(
-                    f"port {port} on {host} is in use by another program; "
+                    f"port {number} on {host} is in use by another program; "
                     f"choose another with --port N, or --port 0 for any free one"
                 ) from fault
-            raise OutcropError(f"cannot listen on {host}, port {port}: {fault.strerror}") from fault
-        return int(probe.getsockname()[1])
+            raise OutcropError(f"cannot listen on {host}, port {number}: {fault.strerror}") from fault
+        self._guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        self._guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.number = int(self._guard.getsockname()[1])
+
+    def release(self) -> None:
+        """Let the port go."""
+        self._guard.close()
 
 
 class Listener:
     """One application on one port, from `start()` to `stop()`, on the running event loop."""
 
-    def __init__(self, application: Application, host: str, port: int) -> None:
-        self.host = host
-        self.port = claim_port(host, port)
+    def __init__(self, application: Application, port: Port) -> None:
+        self._port = port
+        self.host = port.host
+        self.port = port.number
         self._server = Server(
             application,
-            address=host,
+            address=self.host,
             port=self.port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto,
@@ -96,3 +110,4 @@ class Listener:
         self._server.stop()  # type: ignore[no-untyped-call]
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=GRACE_SECONDS)
+        self._port.release()

@@ -24,7 +24,7 @@ from outcrop.datasets.tokens import Encoder
 from outcrop.engines.http import EngineHttp
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
-from outcrop.listen import Listener
+from outcrop.listen import Listener, Port
 from outcrop.records import Prompt
 from outcrop.weights import load_model
 
@@ -72,7 +72,7 @@ def load(options: argparse.Namespace) -> TextEngine:
 
 async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
     """Answer requests until the process ends."""
-    listener = Listener(EngineHttp(engine, os.environ.get(KEY_VARIABLE, "")), options.host, options.port)
+    listener = Listener(EngineHttp(engine, os.environ.get(KEY_VARIABLE, "")), Port(options.host, options.port))
     await listener.start()
     ready = {"port": listener.port, "pid": os.getpid()}
     temporary = options.ready.with_name(f".{options.ready.name}.{os.getpid()}")

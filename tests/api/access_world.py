@@ -16,7 +16,7 @@ from outcrop.api.call import Rooms
 from outcrop.app import mount
 from outcrop.catalog.catalog import Catalog
 from outcrop.identity import FirstKeys, Identity
-from outcrop.listen import Listener
+from outcrop.listen import Listener, Port
 from outcrop.objects.disk import Disk
 from outcrop.serve.fleet import Fleet
 from outcrop.store.database import Database
@@ -93,7 +93,7 @@ def running(root: Path) -> Iterator[World]:
         spool=root / "spool",
         now=clock,
     )
-    listener = Listener(gateway, "127.0.0.1", 0)
+    listener = Listener(gateway, Port("127.0.0.1", 0))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

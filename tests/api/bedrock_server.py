@@ -25,7 +25,7 @@ from outcrop.api import bedrock
 from outcrop.api.call import Rooms, admit
 from outcrop.catalog.catalog import Catalog
 from outcrop.identity import FirstKeys, Identity
-from outcrop.listen import Listener
+from outcrop.listen import Listener, Port
 from outcrop.objects.disk import Disk
 from outcrop.records import Job, Key, Model, Throughput
 from outcrop.serve.fleet import Fleet
@@ -160,7 +160,7 @@ def serving(gateway: Gateway) -> Iterator[str]:
     thread.start()
 
     async def start() -> Listener:
-        listener = Listener(gateway, "127.0.0.1", 0)
+        listener = Listener(gateway, Port("127.0.0.1", 0))
         await listener.start()
         return listener
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from outcrop.listen import Listener
+from outcrop.listen import Listener, Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,6 @@ def serving(app: Callable[..., Any]) -> Iterator[str]:
 
 
 async def _listening(app: Callable[..., Any]) -> Listener:
-    listener = Listener(app, "127.0.0.1", 0)
+    listener = Listener(app, Port("127.0.0.1", 0))
     await listener.start()
     return listener

@@ -24,7 +24,7 @@ from outcrop.api.call import Rooms, admit
 from outcrop.app import at_the_door
 from outcrop.catalog.catalog import Catalog
 from outcrop.identity import Identity
-from outcrop.listen import Listener
+from outcrop.listen import Listener, Port
 from outcrop.objects.disk import Disk
 from outcrop.serve.fleet import Fleet
 from outcrop.store.database import Database
@@ -82,7 +82,7 @@ async def serve(root: Path, port: int) -> None:
     rooms = rooms_over(root)
     keys = rooms.identity.first_start()
     gateway = gateway_of(rooms, root / "spool")
-    listener = Listener(gateway, "127.0.0.1", port)
+    listener = Listener(gateway, Port("127.0.0.1", port))
     await listener.start()
     told = {"port": listener.port, "access_key": keys.access_key, "secret": keys.secret, "role": keys.role_arn}
     temporary = root / "server.tmp"
