@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -165,11 +165,26 @@ class Limits:
     max_output_tokens: int | None = None
     max_total_tokens: int | None = None
     characters_per_token: int = 6
-    """AWS counts a token as six characters for Titan, Cohere and Llama quotas (facts 3.1)."""
+    """AWS counts a token as six characters for Titan, Cohere and Llama quotas, as three for Claude (facts 3.1)."""
     min_records: int | None = None
+    """Of the training file."""
     max_records: int | None = None
+    """Of the training file."""
+    min_validation_records: int | None = None
+    """Of the validation files together."""
+    max_validation_records: int | None = None
+    max_sum_records: int | None = None
+    """Of training and validation files together."""
     max_training_bytes: int | None = None
     max_validation_bytes: int | None = None
+    reserved: tuple[str, ...] = ()
+    """Words that no text of a record may contain (Human:, [EOS], …): the model gives them a meaning of its own."""
+    advised_records: int | None = None
+    """Advice of the guide, not a rule: fewer training records than this are told to the caller."""
+    advised_tokens: int | None = None
+    """As advised_records, in tokens as AWS counts them."""
+    enforce_advice: bool = False
+    """True: what the guide only advises fails a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +232,36 @@ class TrainSpec:
     checkpoint_seconds: float = 60.0
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     """As echoed to the caller, for lineage."""
+    customization: str = "FINE_TUNING"
+    """customizationType."""
+    parent: str | None = None
+    """Folder of the custom model that the job starts from; None: the base alone. A PEFT folder is an adapter on `base`;
+    a whole model's folder stands in `base` itself, and then `whole_parent` is true."""
+    parent_arn: str | None = None
+    whole_parent: bool = False
+    """The job starts from a custom model that is a whole model: the result is one too, whatever the method."""
+    early_stopping_patience: int | None = None
+    """Evaluations without an improvement after which the run ends with its best weights; None: never."""
+    early_stopping_threshold: float = 0.0
+    """Least improvement of the validation loss that counts."""
+    evaluation_share: float | None = None
+    """Share of the training file (0..1) that is held out for evaluation; only where no validation file is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question to an engine, whatever dialect it came in."""
+    """One question to an engine, whatever dialect it came in: a text as it stands, or the turns of a conversation."""
 
-    text: str
-    max_tokens: int
+    text: str = ""
+    max_tokens: int = 512
     temperature: float = 1.0
     """0: greedy."""
     top_p: float = 1.0
@@ -232,6 +269,13 @@ class Prompt:
     """0: no limit."""
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    turns: tuple[Turn, ...] = ()
+    """The conversation, its last turn the user's (or an assistant's that is to be continued); then `text` is empty.
+    The engine writes it with the chat template of its weights."""
+    system: str | None = None
+    plain: bool = False
+    """Of a conversation: where the weights have no chat template of their own, a lone user turn is the prompt as it
+    stands, as prompt/completion data train it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""What every command starts with: the shared options, the settings behind them, the store of a data directory.
+
+Reads settings; knows nothing of what a command does with them.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from outcrop.directory import DataDirectory
+from outcrop.errors import OutcropError
+from outcrop.settings import SETTINGS_FILE, Settings, check_names
+
+if TYPE_CHECKING:  # SQLAlchemy is not worth waiting for before a help text
+    from outcrop.store.store import Store
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Data directory: keys, buckets, models, jobs. Default: ./outcrop-data", show_default=False
+    ),
+]
+Host = Annotated[
+    str | None, typer.Option("--host", help="Address to listen on. Default: 127.0.0.1", show_default=False)
+]
+Port = Annotated[int | None, typer.Option("--port", help="Port; 0 for any free one. Default: 4580", show_default=False)]
+
+
+def settings_from(**given: Any) -> Settings:
+    """Settings with the command line's values on top; raises OutcropError that names the wrong setting."""
+    try:
+        check_names(os.environ)
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except (TOMLDecodeError, UnicodeDecodeError, OSError) as fault:
+        raise OutcropError(f"cannot read {SETTINGS_FILE} in the working directory: {fault}") from fault
+    except ValidationError as fault:
+        lines = [f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}" for error in fault.errors()]
+        raise OutcropError(
+            "wrong settings (command line, OUTCROP_… or outcrop.toml):\n  " + "\n  ".join(lines)
+        ) from None
+
+
+@contextmanager
+def open_store(data: Path | None) -> Iterator["Store"]:
+    """The store of a data directory that a server has made, whether one runs now or not; a mistyped one is refused."""
+    from outcrop.migrations import opened
+    from outcrop.store.store import Store
+
+    settings = settings_from(data=data)
+    directory = DataDirectory(settings.data.absolute())
+    directory.read_credentials()
+    database = opened(settings.database or f"sqlite:///{directory.database}")
+    try:
+        yield Store.over(database)
+    finally:
+        database.close()
+
+
+def error_console() -> Console:
+    """Where notes and faults go: not into what a person pipes on."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,0 +1,70 @@
+"""outcrop serve: the server, in the foreground, until it is interrupted."""
+
+import asyncio
+import os
+import shlex
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from outcrop.commands.options import Data, Host, Port, error_console, settings_from
+
+SPIN_COUNT = "1000"
+"""How long OpenMP's threads spin for each other before they sleep: docs/decisions/spinning.md has the measurements."""
+
+
+def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
+    """Serve Bedrock, S3, STS and IAM on one port until interrupted."""
+    from outcrop.app import build
+    from outcrop.logs import configure
+
+    # Children inherit it; whoever set it, or OpenMP's own wait policy, knows better.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    # The database holds keys and the buckets hold training data: what the server makes is its user's alone.
+    os.umask(0o077)
+    settings = settings_from(data=data, host=host, port=port)
+    configure(settings.log_level)
+    asyncio.run(_serve(lambda: build(settings)))
+
+
+async def _serve(make: Callable[[], Any]) -> None:
+    """Run a service until SIGINT or SIGTERM; a second one ends it at once."""
+    asked = asyncio.Event()
+
+    def ask(number: int) -> None:
+        if asked.is_set():
+            # Nothing is lost by it: whatever was answered is on disk, and engines end with their parent.
+            os._exit(128 + number)
+        asked.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask, number)
+    service = make()
+    await service.start()
+    _banner(service)
+    await asked.wait()
+    error_console().print(
+        "stopping: requests in work end, then engines; a training job goes on and is taken up at the next start "
+        "(Ctrl-C again: stop at once)"
+    )
+    await service.stop()
+
+
+def _banner(service: Any) -> None:
+    """Say where the service is and how to reach it."""
+    console = Console(highlight=False, soft_wrap=True)  # what is copied from here must stay in one piece
+    root = service.directory.root
+    console.print(f"[bold]outcrop[/bold] serves Bedrock, S3, STS and IAM at [bold]{service.endpoint}[/bold]")
+    console.print(
+        f"  data      {escape(str(root))}"
+        + ("  [green](new: keys, first role and database were made)[/green]" if service.new else "")
+    )
+    console.print(f"  account   {service.settings.account}, every region; the first role is BedrockCustomizationRole")
+    console.print("  weights   the bundled base stands in for every model until `outcrop models use` names others")
+    console.print(f'  use it    eval "$(outcrop env --data {escape(shlex.quote(str(root)))})"')
+    console.print("  stop it   Ctrl-C")
