@@ -65,4 +65,4 @@ def test_the_chat_template_writes_turns_as_titan_reads_them(tokenizer: PreTraine
         {"role": "user", "content": "Bye"},
     ]
     written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    assert written == "<|begin|>User: Hello\nBot: Good day\nUser: Bye\nBot:"
+    assert written == "<|begin|>User: Hello\nBot: Good day<|end|>\nUser: Bye\nBot:"
