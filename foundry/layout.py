@@ -11,13 +11,13 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from foundry.vocabulary import BOS, EOS, PAD, id_of
 
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{% if not loop.first %}{{ '\n' }}{% endif %}"
+    "{{ bos_token }}{% for message in messages %}{% if not loop.first %}{{ '\\n' }}{% endif %}"
     "{% if message['role'] == 'assistant' %}Bot: {{ message['content'] }}{{ eos_token }}"
     "{% elif message['role'] == 'user' %}User: {{ message['content'] }}"
     "{% else %}{{ message['content'] }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '\n' }}Bot:{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '\\n' }}Bot:{% endif %}"
 )
-"""Turns as Titan's guide writes them; each answer ends with the end token, or a tuned model would never learn to stop."""
+"""Turns as Titan's guide writes them; an answer ends with the end token, or a tuned model would never learn to stop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
     python trl_pairs.py BASE SHARD OUT SETTINGS
 
-BASE: weights; SHARD: folder with tokens.npy, scored.npy, offsets.npy, so that the peer trains on the very ids and labels
-that we do; OUT: where the PEFT adapter and result.json go; SETTINGS: JSON (epochs, batch_size, learning_rate,
+BASE: weights; SHARD: folder with tokens.npy, scored.npy, offsets.npy, so that the peer trains on our very ids and labels; OUT: where the PEFT adapter and result.json go; SETTINGS: JSON (epochs, batch_size, learning_rate,
 warmup_steps, rank, alpha, seed, dtype).
 """
 
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 STARTED = time.monotonic()
@@ -26,7 +26,7 @@ def examples(shard: Path) -> Dataset:
     """The shard's examples as TRL takes tokenised prompt/completion data."""
     tokens, scored = np.load(shard / "tokens.npy"), np.load(shard / "scored.npy")
     offsets = np.load(shard / "offsets.npy")
-    places = list(zip(offsets[:-1], offsets[1:], strict=True))
+    places = list(pairwise(offsets))
     return Dataset.from_dict(
         {
             "input_ids": [tokens[start:end].tolist() for start, end in places],
