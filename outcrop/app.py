@@ -133,7 +133,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     new = not directory.credentials.exists()
     database = opened(settings.database or f"sqlite:///{directory.database}")
     store = Store.over(database)
-    catalog = Catalog.load()
+    catalog = Catalog.load(fetched=directory.weights)
     identity = Identity(store.access, account=settings.account, now=now)
     _write_credentials(identity, directory, settings)
     disk = Disk(directory.buckets)

@@ -72,6 +72,11 @@ class DataDirectory:
         return self.root / "models"
 
     @property
+    def weights(self) -> Path:
+        """Weights that were fetched for a foundation model, a folder a name."""
+        return self.root / "weights"
+
+    @property
     def work(self) -> Path:
         """Jobs' directories, a folder an id."""
         return self.root / "work"
@@ -90,7 +95,7 @@ class DataDirectory:
         """Make the directory and its rooms; private to the user, as it holds keys and training data."""
         with self._usable():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for room in (self.buckets, self.spool, self.models, self.work, self.logs):
+            for room in (self.buckets, self.spool, self.models, self.weights, self.work, self.logs):
                 room.mkdir(exist_ok=True)
 
     @contextmanager

@@ -4,7 +4,6 @@ Loads and checks models.toml and answers questions about its rows. Knows no stor
 brings the id, the weights' name or the hyperparameters.
 """
 
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from outcrop.catalog.hyperparameters import echo, own, refuse_default
 from outcrop.catalog.rows import Customization, FoundationModel, Method, WeightsRow, decode
 from outcrop.errors import OutcropError
 from outcrop.records import Arn, Limits
+from outcrop.sources.shelf import Shelf
 
 MODELS: Final = Path(__file__).with_name("models.toml")
 BASES: Final = Path(__file__).parent.parent / "bases"
@@ -37,8 +37,17 @@ def effective_weights(row: FoundationModel, choices: WeightsChoice) -> str:
 class Catalog:
     """All rows of one models.toml; built by `load`."""
 
-    def __init__(self, rows: tuple[FoundationModel, ...], weights: Mapping[str, WeightsRow], bases: Path) -> None:
-        """bases: the folder of the bundled weights. Raises ValueError that names row and field."""
+    def __init__(
+        self,
+        rows: tuple[FoundationModel, ...],
+        weights: Mapping[str, WeightsRow],
+        bases: Path,
+        fetched: Path | None = None,
+    ) -> None:
+        """bases: the folder of the bundled weights; fetched: the data directory's folder of fetched ones.
+
+        Raises ValueError that names row and field.
+        """
         if OTHER not in weights:
             raise ValueError(f"there is no [weights.{OTHER}]")
         for row in rows:
@@ -46,10 +55,11 @@ class Catalog:
         self.rows: Final = rows
         self.weights: Final = weights
         self.bases: Final = bases
+        self.fetched: Final = fetched
         self._by_id: Final = _by_id(rows)
 
     @classmethod
-    def load(cls, models: Path = MODELS, bases: Path = BASES) -> "Catalog":
+    def load(cls, models: Path = MODELS, bases: Path = BASES, *, fetched: Path | None = None) -> "Catalog":
         """Read and check a models.toml; raises OutcropError that names file, row and field."""
         try:
             document = tomllib.loads(models.read_text("utf-8"))
@@ -57,7 +67,7 @@ class Catalog:
             weights = dict(_weights(document.pop("weights", {})))
             if document:
                 raise ValueError(f"unknown table [{next(iter(document))}]; there are models and weights")
-            return cls(rows, weights, bases)
+            return cls(rows, weights, bases, fetched)
         except (OSError, ValueError) as fault:
             raise OutcropError(f"cannot read the catalogue {models}: {fault}") from fault
 
@@ -74,20 +84,8 @@ class Catalog:
         return self._by_id.get(identifier)
 
     def weights_folder(self, name: str) -> Path:
-        """Folder of weights by their name: `bundled:<name>`, or an absolute folder in Hugging Face layout.
-
-        Raises OutcropError that says what is missing.
-        """
-        bundled = re.fullmatch(r"bundled:([a-z0-9-]+)", name)
-        folder = self.bases / bundled[1] if bundled else Path(name)
-        if bundled is None and not folder.is_absolute():
-            raise OutcropError(f"weights {name!r}: give bundled:<name> or the absolute path of a folder")
-        missing = [part for part in ("config.json", "tokenizer.json") if not (folder / part).is_file()]
-        if not any(folder.glob("*.safetensors")):
-            missing.append("*.safetensors")
-        if missing:
-            raise OutcropError(f"weights {name!r}: {folder} has no {', no '.join(missing)} (Hugging Face layout)")
-        return folder
+        """Folder of weights by the name that was kept for them; raises OutcropError that says what is missing."""
+        return Shelf(self.bases, self.fetched).folder(name)
 
     def hyperparameters(
         self, row: FoundationModel, customization: Customization, given: Mapping[str, str]
