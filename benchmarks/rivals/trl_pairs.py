@@ -2,8 +2,9 @@
 
     python trl_pairs.py BASE SHARD OUT SETTINGS
 
-BASE: weights; SHARD: folder with tokens.npy, scored.npy, offsets.npy, so that the peer trains on our very ids and labels; OUT: where the PEFT adapter and result.json go; SETTINGS: JSON (epochs, batch_size, learning_rate,
-warmup_steps, rank, alpha, seed, dtype).
+BASE: weights; SHARD: folder with tokens.npy, scored.npy, offsets.npy: the peer trains on our very ids and labels;
+OUT: where the PEFT adapter and result.json go; SETTINGS: JSON (epochs, batch_size, learning_rate, warmup_steps, rank,
+alpha, seed, dtype).
 """
 
 import json
