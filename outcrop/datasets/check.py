@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from outcrop.datasets.formats import PAIR_FORM, SNIPPET, Fault, Pair, parse_pair
+from outcrop.datasets.examples import Conversation, Document, Pair, Record, opening
+from outcrop.datasets.formats import SNIPPET, Fault, form, parse
 from outcrop.records import Limits
 
 MAX_LINE_BYTES: Final = 16 * 2**20
@@ -41,6 +42,7 @@ class Report:
 
     name: str
     """The file's name without folders."""
+    format: str
     purpose: str
     """train or validation, as in AWS's messages."""
     bytes: int
@@ -71,6 +73,18 @@ class Report:
         return asdict(self) | {"passed": self.passed}
 
 
+def halves(record: Record) -> tuple[str, str]:
+    """What is given and what is learnt."""
+    match record:
+        case Pair():
+            return record.prompt, record.completion
+        case Document():
+            return "", record.text
+        case Conversation():
+            given = [record.system or "", *(turn.text for turn in record.turns if turn.role == "user")]
+            return "".join(given), "".join(turn.text for turn in record.turns if turn.role == "assistant")
+
+
 class Tally:
     """Counts while the file streams by: eight bytes for each record and number, never the records."""
 
@@ -91,14 +105,15 @@ class Tally:
             self.largest[fault.kind] = max(fault.measure, self.largest.get(fault.kind, 0))
         self._sink(fault)
 
-    def accept(self, pair: Pair) -> None:
+    def accept(self, record: Record) -> None:
         """Count a record that is good."""
         self.accepted += 1
-        self.prompts.append(len(pair.prompt))
-        self.completions.append(len(pair.completion))
-        question = pair.prompt.encode("utf-8")
+        given, answer = halves(record)
+        self.prompts.append(len(given))
+        self.completions.append(len(answer))
+        question = given.encode("utf-8")
         self.questions.append(_hash(question))
-        self.whole.append(_hash(question + b"\0" + pair.completion.encode("utf-8")))
+        self.whole.append(_hash(question + b"\0" + answer.encode("utf-8")))
 
     def repeats(self) -> tuple[int, int]:
         """Duplicates and contradictions (see Report)."""
@@ -118,7 +133,21 @@ def check_pairs(
     name: str | None = None,
     pulse: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Check a whole prompt/completion file; `sink` gets every fault, `pulse` is called now and then and may raise.
+    """check_file of a prompt/completion file."""
+    return check_file(path, "prompt-completion", limits, purpose, sink, name=name, pulse=pulse)
+
+
+def check_file(
+    path: Path,
+    format: str,
+    limits: Limits,
+    purpose: str,
+    sink: Callable[[Fault], object] = lambda _: None,
+    *,
+    name: str | None = None,
+    pulse: Callable[[], None] = lambda: None,
+) -> Report:
+    """Check a whole file; `sink` gets every fault, `pulse` is called now and then and may raise.
 
     `name` is what messages call the file (default: its own name). Raises OSError where the file cannot be read.
     """
@@ -129,12 +158,13 @@ def check_pairs(
             tally.records = number
             if number % PULSE_LINES == 0:
                 pulse()
-            _check_line(line, number, limits, tally)
+            _check_line(line, number, format, limits, tally)
         size = file.tell()
     _check_file(size, tally, limits, purpose)
     duplicates, contradictions = tally.repeats()
     return Report(
         name=name or path.name,
+        format=format,
         purpose=purpose,
         bytes=size,
         sha256=digest.hexdigest(),
@@ -151,14 +181,21 @@ def check_pairs(
 
 
 def read_pairs(path: Path, limits: Limits) -> Iterator[tuple[int, Pair]]:
-    """The records that check_pairs accepts under the same limits, with their line numbers, in the file's order.
+    """read_records of a prompt/completion file."""
+    for number, record in read_records(path, "prompt-completion", limits):
+        assert isinstance(record, Pair)
+        yield number, record
+
+
+def read_records(path: Path, format: str, limits: Limits) -> Iterator[tuple[int, Record]]:
+    """The records that check_file accepts under the same limits, with their line numbers, in the file's order.
 
     Whoever needs all lines compares the count with the report's `records`: what is refused there is left out here.
     """
     with path.open("rb") as file:
         for number, line in enumerate(raw_lines(file), start=1):
-            record = parse_pair(line.removesuffix(b"\n"), number)
-            if isinstance(record, Pair) and next(_quota_faults(record, number, limits), None) is None:
+            record = parse(format, line.removesuffix(b"\n"), number)
+            if not isinstance(record, Fault) and next(_quota_faults(record, number, limits), None) is None:
                 yield number, record
 
 
@@ -195,9 +232,8 @@ def aws_text(fault: Fault, report: Report, uri: str, limits: Limits) -> str:
         case "jsonl":
             return f"Unable to parse Amazon S3 file: {report.name}. Data files must conform to JSONL format."
         case "shape":
-            return (
-                f"Input data at {uri.removeprefix('s3://').partition('/')[2] or uri} must follow '{PAIR_FORM}' format"
-            )
+            key = uri.removeprefix("s3://").partition("/")[2] or uri
+            return f"Input data at {key} must follow '{form(report.format)}' format"
         case "input":
             limit = limits.max_input_tokens
             return f"Maximum input token count {largest} exceeds limit of {limit} for {report.purpose} data"
@@ -225,12 +261,12 @@ def sum_fault(reports: Sequence[Report], limits: Limits) -> Fault | None:
     return Fault(0, 0, reason, "", "file")
 
 
-def _check_line(line: bytes, number: int, limits: Limits, tally: Tally) -> None:
+def _check_line(line: bytes, number: int, format: str, limits: Limits, tally: Tally) -> None:
     if len(line) > MAX_LINE_BYTES:
         start = line[: SNIPPET * 4].decode("utf-8", errors="replace")[:SNIPPET]
         tally.fault(Fault(number, 0, f"the line is longer than {MAX_LINE_BYTES} bytes", start, "line"))
         return
-    record = parse_pair(line.removesuffix(b"\n"), number)
+    record = parse(format, line.removesuffix(b"\n"), number)
     if isinstance(record, Fault):
         tally.fault(record)
         return
@@ -241,13 +277,14 @@ def _check_line(line: bytes, number: int, limits: Limits, tally: Tally) -> None:
         tally.accept(record)
 
 
-def _quota_faults(pair: Pair, number: int, limits: Limits) -> Iterator[Fault]:
+def _quota_faults(record: Record, number: int, limits: Limits) -> Iterator[Fault]:
     """AWS's lengths: characters divided by the characters that it takes for a token."""
     each = limits.characters_per_token
+    given, answer = (len(part) for part in halves(record))
     sizes = (
-        ("input", "prompt", len(pair.prompt), limits.max_input_tokens),
-        ("output", "completion", len(pair.completion), limits.max_output_tokens),
-        ("total", "prompt and completion", len(pair.prompt) + len(pair.completion), limits.max_total_tokens),
+        ("input", "prompt", given, limits.max_input_tokens),
+        ("output", "completion", answer, limits.max_output_tokens),
+        ("total", "prompt and completion", given + answer, limits.max_total_tokens),
     )
     for kind, what, characters, limit in sizes:
         if limit is not None and characters > limit * each:
@@ -255,7 +292,7 @@ def _quota_faults(pair: Pair, number: int, limits: Limits) -> Iterator[Fault]:
             reason = (
                 f"{what}: {characters} characters, {limit * each} are allowed ({limit} tokens of {each} characters)"
             )
-            yield Fault(number, 0, reason, pair.prompt[:SNIPPET], kind, tokens)
+            yield Fault(number, 0, reason, opening(record)[:SNIPPET], kind, tokens)
 
 
 def _check_file(size: int, tally: Tally, limits: Limits, purpose: str) -> None:

@@ -4,11 +4,19 @@ Knows JSON and the documents' formats; nothing of files, limits, tokenizers or m
 accepted here is trained on, so nothing is repaired, skipped or guessed.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+
+from outcrop.datasets.examples import Conversation, Document, Pair, Record
+from outcrop.records import Turn
+
+__all__ = ["FORMATS", "Conversation", "Document", "Fault", "Pair", "Record", "form", "parse", "snippet"]
+
+FORMATS: Final = ("prompt-completion", "text", "messages", "conversation")
 
 BOM: Final = b"\xef\xbb\xbf"
 SNIPPET: Final = 80
@@ -22,14 +30,6 @@ _LONE_SURROGATE: Final = re.compile(
     r"\\(?:\\|u(?P<high>[dD][89abAB][0-9a-fA-F]{2})(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?|u(?P<alone>[dD][c-fC-F]))"
 )
 _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One example of the prompt/completion format."""
-
-    prompt: str
-    completion: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +190,38 @@ def _after_key(line: bytes, key: str) -> int:
         return start
     colon = line.index(b":", match.end()) + 1
     return colon + len(line[colon:]) - len(line[colon:].lstrip())
+
+
+def form(format: str) -> str:
+    """The shape of a format's lines as AWS's failure message quotes it."""
+    return _FORMS[format]
+
+
+_FORMS: Final = {
+    "prompt-completion": PAIR_FORM,
+    "text": '{"input": "<input text>"}',
+    "messages": '{"system": "<system message>", "messages": [{"role": "user", "content": "<user query>"}, '
+    '{"role": "assistant", "content": "<expected generated text>"}]}',
+    "conversation": '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system message>"}], '
+    '"messages": [{"role": "user", "content": [{"text": "<user query>"}]}, '
+    '{"role": "assistant", "content": [{"text": "<expected generated text>"}]}]}',
+}
+
+
+def parse(format: str, line: bytes, number: int) -> Record | Fault:
+    """Read one line of a dataset of this format, without its line feed; `number` counts from 1."""
+    if format == "prompt-completion":
+        return parse_pair(line, number)
+    try:
+        found = json.loads(line.decode("utf-8"))
+        if format == "text":
+            return Document(found["input"])
+        turns = [(turn["role"], turn["content"]) for turn in found["messages"]]
+        if format == "conversation":
+            turns = [(role, "".join(part["text"] for part in content)) for role, content in turns]
+            system = "".join(part["text"] for part in found["system"]) if "system" in found else None
+        else:
+            system = found.get("system")
+        return Conversation(system, tuple(Turn(role, text) for role, text in turns))
+    except (ValueError, KeyError, TypeError) as error:
+        return Fault(number, 0, str(error), snippet(line.decode("utf-8", errors="replace")), "shape")
