@@ -1,4 +1,4 @@
-"""LoRA adapters on a decoder's linear layers: made, read, written, attached, switched and merged.
+"""LoRA adapters on a decoder's linear layers: made, read, written, attached, switched, stacked and merged.
 
 Files are PEFT's (adapter_config.json and adapter_model.safetensors), so PEFT, vLLM and llama.cpp read what is written
 here and the reverse. Knows torch modules; nothing of datasets, jobs or of how text is generated.
@@ -6,7 +6,7 @@ here and the reverse. Knows torch modules; nothing of datasets, jobs or of how t
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,18 @@ class LoraAdapter:
             factors[path] = Factors(a, b, alpha / math.sqrt(own_rank) if stabilised else alpha / own_rank)
         return cls(rank=rank, alpha=alpha, factors=factors)
 
+    def over(self, parent: "LoraAdapter") -> "LoraAdapter":
+        """One adapter that does what `parent` and this one do together on the same base.
+
+        A is the two A one upon the other, B the two scaled B side by side, so B A x is exactly the sum of both products
+        (float32; a scale that is no power of two rounds each number of B once). Every layer of either has the summed
+        rank: what only one of them adapts is filled with zeros, as readers of PEFT files know one rank and one alpha.
+        """
+        rank = _widest(parent) + _widest(self)
+        paths = [*parent.factors, *(path for path in self.factors if path not in parent.factors)]
+        stacked = {path: _stacked(parent.factors.get(path), self.factors.get(path), rank) for path in paths}
+        return LoraAdapter(rank=rank, alpha=float(rank), factors=stacked)
+
     def write(self, folder: Path, base_name: str) -> None:
         """Write PEFT's two files; `base_name` tells people and PEFT which weights the adapter belongs to."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +117,7 @@ class LoraAdapter:
             "r": self.rank,
             "lora_alpha": self.alpha,
             "lora_dropout": 0.0,
-            "target_modules": sorted({path.rsplit(".", 1)[-1] for path in self.factors}),
+            "target_modules": _targets(self.factors),
             "bias": "none",
             "use_rslora": False,
             "use_dora": False,
@@ -135,9 +147,9 @@ class LoraAdapter:
 
 
 class LoraLinear(nn.Module):
-    """A linear layer that adds the active adapter's product; weight and bias keep their names and storage.
+    """A linear layer that adds the acting adapters' products; weight and bias keep their names and storage.
 
-    Which adapter acts is one attribute look-up per call, so sequences of different adapters may follow each other
+    Which adapters act is one attribute look-up per call, so sequences of different adapters may follow each other
     without touching a module.
     """
 
@@ -153,23 +165,23 @@ class LoraLinear(nn.Module):
         """(…, in) to (…, out), in x's dtype."""
         rows = x.reshape(-1, self.in_features)
         y = functional.linear(rows, self.weight, self.bias)
-        name = self._switch[0].name
-        factors = None if name is None else self.factors.get(name)
-        if factors is not None:
-            low = functional.linear(rows, factors.a.to(rows.dtype))
-            y = y.addmm_(low, factors.b.to(rows.dtype).t(), alpha=factors.scale)
+        for name in self._switch[0].acting:
+            factors = self.factors.get(name)
+            if factors is not None:
+                low = functional.linear(rows, factors.a.to(rows.dtype))
+                y = y.addmm_(low, factors.b.to(rows.dtype).t(), alpha=factors.scale)
         return y.view(*x.shape[:-1], self.out_features)
 
 
 class Adapters:
-    """The adapters on one model, by name; at most one acts at a time.
+    """The adapters on one model, by name. Serving lets one act at a time; training one upon its frozen parent.
 
     Not safe across threads: forward passes with different adapters take turns, as the engine's step loop does.
     """
 
     def __init__(self, model: nn.Module) -> None:
         """Put a LoraLinear in the place of every linear layer but the output head, around the same weights."""
-        self.name: str | None = None
+        self.acting: tuple[str, ...] = ()
         self._layers: dict[str, LoraLinear] = {}
         self._names: set[str] = set()
         for path, linear in linear_layers(model).items():
@@ -213,16 +225,22 @@ class Adapters:
         """The adapters attached now."""
         return frozenset(self._names)
 
+    def act(self, *names: str) -> None:
+        """From now on forward passes add the products of all these adapters; KeyError for an unknown name."""
+        for name in names:
+            if name not in self._names:
+                raise KeyError(name)
+        self.acting = names
+
     @contextmanager
     def active(self, name: str | None) -> Iterator[None]:
         """Within the block, forward passes use this adapter (None: the base alone); KeyError for an unknown name."""
-        if name is not None and name not in self._names:
-            raise KeyError(name)
-        before, self.name = self.name, name
+        before = self.acting
+        self.act(*(() if name is None else (name,)))
         try:
             yield
         finally:
-            self.name = before
+            self.acting = before
 
 
 def linear_layers(model: nn.Module) -> dict[str, "nn.Linear | LoraLinear"]:
@@ -239,6 +257,35 @@ def merge(model: nn.Module, adapter: LoraAdapter) -> None:
         for path, factors in adapter.factors.items():
             weight = layers[path].weight
             weight.copy_((weight.float() + factors.delta().to(weight.device)).to(weight.dtype))
+
+
+def _widest(adapter: LoraAdapter) -> int:
+    """The largest rank of its layers: an adapter that was read may have several."""
+    return max(factors.a.shape[0] for factors in adapter.factors.values())
+
+
+def _stacked(parent: Factors | None, child: Factors | None, rank: int) -> Factors:
+    """The sum of two products (either may be missing) as one of this rank and of scale 1, float32."""
+    both = [factors for factors in (parent, child) if factors is not None]
+    a = torch.cat([factors.a.detach().float() for factors in both])
+    b = torch.cat([factors.b.detach().float() * factors.scale for factors in both], dim=1)
+    empty = rank - a.shape[0]
+    return Factors(functional.pad(a, (0, 0, 0, empty)), functional.pad(b, (0, empty)), 1.0)
+
+
+def _targets(paths: Collection[str]) -> list[str]:
+    """PEFT's target_modules: names of layers where every block has the same ones, else the full paths.
+
+    With a bare name PEFT would also adapt the layers of that name which the file says nothing of, and warn of them.
+    """
+    blocks: dict[tuple[str, ...], set[str]] = {}
+    for path in paths:
+        parts = path.split(".")
+        numbers = tuple(part for part in parts if part.isdigit())
+        blocks.setdefault(numbers, set()).add(".".join(part for part in parts if not part.isdigit()))
+    even = len({frozenset(names) for names in blocks.values()}) == 1
+    gapless = all(str(index) in {numbers[0] for numbers in blocks if numbers} for index in range(len(blocks)))
+    return sorted({path.rsplit(".", 1)[-1] if even and gapless else path for path in paths})
 
 
 def _output_head(model: nn.Module) -> object:

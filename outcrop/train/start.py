@@ -55,6 +55,8 @@ def load(spec: TrainSpec, plan: Plan) -> "TextLearner":
         alpha=spec.lora_alpha,
         seed=spec.seed,
         device="cuda" if torch.cuda.is_available() else "cpu",
+        parent=Path(spec.parent) if spec.parent is not None else None,
+        whole_parent=spec.whole_parent,
     )
 
 

@@ -19,14 +19,13 @@ from torch.nn.functional import cross_entropy
 from outcrop import weights
 from outcrop.datasets.plan import Plan, Shard
 from outcrop.errors import OutcropError
-from outcrop.lora import Adapters, LoraAdapter
+from outcrop.lora import LoraAdapter
 from outcrop.train import attention
+from outcrop.train.chain import ALONE, Descent
 from outcrop.train.loop import Tally
 
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
 """Tokens that go through the model at once; a longer example goes alone. Bounds memory, changes no loss."""
-
-ADAPTER: Final = "trained"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,12 +46,20 @@ class Packed:
 class TextLearner:
     """A decoder that learns completions; a Learner of the loop."""
 
-    def __init__(self, model: Any, plan: Plan, adapter: LoraAdapter | None, *, token_budget: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        plan: Plan,
+        adapter: LoraAdapter | None,
+        descent: Descent = ALONE,
+        *,
+        token_budget: int | None = None,
+    ) -> None:
         """`model` was loaded with attention.NAME and carries the adapter already; None: all its weights are trained."""
         if getattr(model.config.get_text_config(), "attention_chunk_size", None):
             raise OutcropError("chunked attention, as this architecture has it, is not carried out by packed training")
         self.model, self.adapter = model, adapter
-        self._plan = plan
+        self._plan, self._descent = plan, descent
         first = next(model.parameters())
         self.device, self.dtype = first.device, first.dtype
         self._budget = token_budget or TOKEN_BUDGET[self.device.type]
@@ -64,7 +71,8 @@ class TextLearner:
 
     def total_parameters(self) -> int:
         """How many numbers the base and what was added to it hold."""
-        return weights.count_parameters(self.model) + (self.adapter.size() if self.adapter is not None else 0)
+        added = 0 if self.adapter is None else self.adapter.size() + self._descent.size()
+        return weights.count_parameters(self.model) + added
 
     def learn(self, step: int) -> Tally:
         """See Learner; examples of one length go together, which changes the layout and not the loss."""
@@ -94,11 +102,8 @@ class TextLearner:
                 yield Tally(_total([nll]), batch.ids.shape[1], len(batch.rows))
 
     def save(self, folder: Path, base: Path, base_name: str) -> None:
-        """Write the result: PEFT's layout for an adapter, Hugging Face's (in the base's dtype) for a whole model."""
-        if self.adapter is not None:
-            self.adapter.write(folder, base_name)
-        else:
-            weights.save_model(self.model, folder, base, weights.stored_dtype(base))
+        """Write the result, an adapter or a whole model; see Descent.save."""
+        self._descent.save(self.model, self.adapter, folder, base, base_name)
 
     def _batches(self, shard: Shard, examples: NDArray[np.int64]) -> Iterator[Packed]:
         """The examples in rows within the token budget, shortest first."""
@@ -145,20 +150,22 @@ def load_learner(
     seed: int,
     device: str,
     dtype: str | torch.dtype = "auto",
+    parent: Path | None = None,
+    whole_parent: bool = False,
 ) -> TextLearner:
-    """Load the base and make it trainable: lora with fresh factors, or full with float32 masters."""
+    """Load the base and make it trainable: lora with fresh factors, or full with float32 masters.
+
+    `parent` is the folder of the adapter that the job starts from; `whole_parent`: the base is itself a custom model.
+    """
     attention.register()
     torch.manual_seed(seed)
+    descent = Descent.read(parent, whole_parent)
     if method == "lora":
         model = weights.load_model(base, dtype, device, attention=attention.NAME)
-        adapters = Adapters(model)
-        adapter = LoraAdapter.new(model, rank, alpha, seed)
-        adapters.attach(ADAPTER, adapter)
-        adapters.name = ADAPTER
-        return TextLearner(model, plan, adapter)
+        return TextLearner(model, plan, descent.adapt(model, rank, alpha, seed), descent)
     model = weights.load_model(base, torch.float32, device, attention=attention.NAME)
-    model.requires_grad_(True)
-    return TextLearner(model, plan, None)
+    descent.open(model)
+    return TextLearner(model, plan, None, descent)
 
 
 def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:
