@@ -276,6 +276,8 @@ class Prompt:
     plain: bool = False
     """Of a conversation: where the weights have no chat template of their own, a lone user turn is the prompt as it
     stands, as prompt/completion data train it."""
+    truncate: Literal["START", "END"] | None = None
+    """The end of a too long prompt that may be dropped; None: such a prompt is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,3 +289,6 @@ class Piece:
     """None while more comes; then stop (end of text), stop_sequence or length."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    """So far, where the engine says so before the end."""
+    stopped_by: str | None = None
+    """The stop sequence that ended the answer."""
