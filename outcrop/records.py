@@ -173,8 +173,9 @@ class Limits:
     min_validation_records: int | None = None
     """Of the validation files together."""
     max_validation_records: int | None = None
+    min_sum_records: int | None = None
+    """Of training and validation files together, as the next."""
     max_sum_records: int | None = None
-    """Of training and validation files together."""
     max_training_bytes: int | None = None
     max_validation_bytes: int | None = None
     reserved: tuple[str, ...] = ()

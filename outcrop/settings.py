@@ -6,7 +6,7 @@ working directory, the default here.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -39,6 +39,13 @@ class Settings(BaseSettings):
 
     database: str | None = None
     """SQLAlchemy URL of the database; none means SQLite in the data directory."""
+
+    catalog: Path | None = None
+    """TOML file with models, quotas and hyperparameters of your own, laid over ours; docs/reference/models.md shows how.
+    A relative path is read from the working directory."""
+
+    advised_minima: Literal["advise", "enforce"] = "advise"
+    """The guide's minima that AWS does not enforce (1,000 examples, 100,000 tokens): told in the report, or a fault."""
 
     s3_endpoint: str | None = None
     """Where training children read and write s3:// URIs; none means this server's own S3."""

@@ -1,17 +1,16 @@
 """The catalogue: which foundation models there are, what they take, and which weights stand behind them.
 
-Loads and checks models.toml and answers questions about its rows. Knows no store, no wire and no job; whoever asks
-brings the id, the weights' name or the hyperparameters.
+Answers questions about the rows that `tables` read. Knows no store, no wire and no job; whoever asks brings the id,
+the weights' name or the hyperparameters.
 """
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
-from outcrop.catalog.hyperparameters import echo, own, refuse_default
-from outcrop.catalog.rows import Customization, FoundationModel, Method, WeightsRow, decode
-from outcrop.errors import OutcropError
+from outcrop.catalog.hyperparameters import echo, plain_numbers
+from outcrop.catalog.rows import Customization, FoundationModel, Method, Quotas, TokenQuota, WeightsRow
+from outcrop.catalog.tables import read, unreadable
 from outcrop.records import Arn, Limits
 from outcrop.sources.shelf import Shelf
 
@@ -35,7 +34,7 @@ def effective_weights(row: FoundationModel, choices: WeightsChoice) -> str:
 
 
 class Catalog:
-    """All rows of one models.toml; built by `load`."""
+    """All rows of the catalogue; built by `load`."""
 
     def __init__(
         self,
@@ -46,12 +45,10 @@ class Catalog:
     ) -> None:
         """bases: the folder of the bundled weights; fetched: the data directory's folder of fetched ones.
 
-        Raises ValueError that names row and field.
+        Raises ValueError that names the row whose id is taken.
         """
         if OTHER not in weights:
             raise ValueError(f"there is no [weights.{OTHER}]")
-        for row in rows:
-            _check(row)
         self.rows: Final = rows
         self.weights: Final = weights
         self.bases: Final = bases
@@ -59,17 +56,18 @@ class Catalog:
         self._by_id: Final = _by_id(rows)
 
     @classmethod
-    def load(cls, models: Path = MODELS, bases: Path = BASES, *, fetched: Path | None = None) -> "Catalog":
-        """Read and check a models.toml; raises OutcropError that names file, row and field."""
+    def load(
+        cls, extra: Path | None = None, *, models: Path = MODELS, bases: Path = BASES, fetched: Path | None = None
+    ) -> "Catalog":
+        """Read and check our catalogue and the user's own file over it.
+
+        Raises OutcropError that names file, row, field and what is allowed.
+        """
+        tables = read(models, extra)
         try:
-            document = tomllib.loads(models.read_text("utf-8"))
-            rows = tuple(_models(document.pop("models", {})))
-            weights = dict(_weights(document.pop("weights", {})))
-            if document:
-                raise ValueError(f"unknown table [{next(iter(document))}]; there are models and weights")
-            return cls(rows, weights, bases, fetched)
-        except (OSError, ValueError) as fault:
-            raise OutcropError(f"cannot read the catalogue {models}: {fault}") from fault
+            return cls(tables.rows, tables.weights, bases, fetched)
+        except ValueError as fault:
+            raise unreadable(extra or models, fault) from fault
 
     def find(self, identifier: str) -> FoundationModel | None:
         """The row of a short id, a long id, a context variant, or a foundation model's ARN (of any region)."""
@@ -96,20 +94,43 @@ class Catalog:
         """
         return echo(row.long_id, row.customizations[customization].hyperparameters, given)
 
-    def limits(self, row: FoundationModel, batch_size: int) -> Limits:
-        """Quotas of one dataset for this model at this batch size."""
-        data = row.dataset
-        fitting = [quota for quota in data.tokens if batch_size <= quota.up_to_batch]
-        quota = fitting[0] if fitting else data.tokens[-1] if data.tokens else None
+    def plain_hyperparameters(
+        self, row: FoundationModel, customization: Customization, echoed: Mapping[str, str]
+    ) -> dict[str, str]:
+        """What `hyperparameters` gave, with each `auto` as the number that it stands for."""
+        return plain_numbers(row.customizations[customization].hyperparameters, echoed)
+
+    def limits(
+        self,
+        row: FoundationModel,
+        batch_size: int,
+        customization: Customization = "FINE_TUNING",
+        *,
+        enforce_advice: bool = False,
+    ) -> Limits:
+        """Quotas of one dataset for this model at this batch size.
+
+        enforce_advice: the minima that the customization guide only advises fail a dataset too.
+        """
+        quotas = row.customizations[customization].quotas
+        tokens = _token_quota(quotas, batch_size)
         return Limits(
-            max_input_tokens=quota.input if quota else None,
-            max_output_tokens=quota.output if quota else None,
-            max_total_tokens=quota.total if quota else None,
-            characters_per_token=data.characters_per_token,
-            min_records=data.min_records,
-            max_records=data.max_records,
-            max_training_bytes=data.max_training_bytes,
-            max_validation_bytes=data.max_validation_bytes,
+            max_input_tokens=tokens.input,
+            max_output_tokens=tokens.output,
+            max_total_tokens=tokens.total,
+            characters_per_token=quotas.characters_per_token,
+            min_records=quotas.min_records,
+            max_records=quotas.max_records,
+            min_validation_records=quotas.min_validation_records,
+            max_validation_records=quotas.max_validation_records,
+            min_sum_records=quotas.min_sum_records,
+            max_sum_records=quotas.max_sum_records,
+            max_training_bytes=quotas.max_training_bytes,
+            max_validation_bytes=quotas.max_validation_bytes,
+            reserved=quotas.reserved,
+            advised_records=quotas.advised_records,
+            advised_tokens=quotas.advised_tokens,
+            enforce_advice=enforce_advice,
         )
 
     def effective_learning_rate(
@@ -138,14 +159,12 @@ class Catalog:
         )
 
 
-def _models(tables: Mapping[str, Mapping[str, object]]) -> Iterator[FoundationModel]:
-    for model_id, table in tables.items():
-        yield cast(FoundationModel, decode("model", model_id, {"id": model_id, **table}, FoundationModel))
-
-
-def _weights(tables: Mapping[str, object]) -> Iterator[tuple[str, WeightsRow]]:
-    for name, table in tables.items():
-        yield name, cast(WeightsRow, decode("weights", name, table, WeightsRow))
+def _token_quota(quotas: Quotas, batch_size: int) -> TokenQuota:
+    """The quota of a batch size; a larger batch than the table's last is held to the last."""
+    for quota in quotas.tokens:
+        if quota.up_to_batch is None or batch_size <= quota.up_to_batch:
+            return quota
+    return quotas.tokens[-1] if quotas.tokens else TokenQuota()
 
 
 def _by_id(rows: tuple[FoundationModel, ...]) -> dict[str, FoundationModel]:
@@ -156,23 +175,3 @@ def _by_id(rows: tuple[FoundationModel, ...]) -> dict[str, FoundationModel]:
                 raise ValueError(f"model {row.id}: the id {model_id} is taken by {found[model_id].id}")
             found[model_id] = row
     return found
-
-
-def _check(row: FoundationModel) -> None:
-    """What the types cannot say: ids that must agree, and defaults that must keep their own rules."""
-    if row.long_id not in row.provisioned_ids:
-        raise ValueError(f"model {row.id}: long_id {row.long_id} is not among provisioned_ids")
-    if not row.on_demand and row.id not in row.provisioned_ids:
-        raise ValueError(f"model {row.id}: the id can be invoked neither on demand nor provisioned")
-    batches = [quota.up_to_batch for quota in row.dataset.tokens]
-    if batches != sorted(set(batches)):
-        raise ValueError(f"model {row.id}: dataset.tokens: up_to_batch must ascend")
-    for kind, way in row.customizations.items():
-        place = f"model {row.id}: customizations.{kind}"
-        if way.rate not in way.hyperparameters:
-            raise ValueError(f"{place}: rate names {way.rate}, which is no hyperparameter of it")
-        for name, parameter in way.hyperparameters.items():
-            if name in own():
-                raise ValueError(f"{place}.hyperparameters.{name}: the name is taken by our own hyperparameters")
-            if reason := refuse_default(name, parameter):
-                raise ValueError(f"{place}.hyperparameters.{name}: {reason}")

@@ -28,6 +28,19 @@ OURS: Final[dict[str, Parameter]] = {
 """Names of ours beside AWS's: taken, checked, and echoed only when they were given."""
 
 
+MEANT: Final = (
+    "epochCount",
+    "batchSize",
+    "learningRate",
+    "learningRateMultiplier",
+    "learningRateWarmupSteps",
+    "earlyStoppingThreshold",
+    "earlyStoppingPatience",
+    "evalPercentage",
+)
+"""AWS's names that training acts on: a row with another one would take a value and ignore it."""
+
+
 def own() -> frozenset[str]:
     """The names of our own hyperparameters."""
     return frozenset(OURS)
@@ -44,6 +57,24 @@ def echo(model_id: str, rules: Mapping[str, Parameter], given: Mapping[str, str]
     return values | {name: value for name, value in given.items() if name not in rules}
 
 
+def plain_numbers(rules: Mapping[str, Parameter], echoed: Mapping[str, str]) -> dict[str, str]:
+    """Echoed values with each word in a number's place (auto, Auto) as the number that it stands for."""
+    return {name: _plain(rules.get(name), value) for name, value in echoed.items()}
+
+
+def _plain(rule: Parameter | None, value: str) -> str:
+    if rule is None or not _is_word(rule, value):
+        return value
+    number = rule.auto or rule.default
+    assert number is not None  # refuse_default saw to it
+    return number
+
+
+def _is_word(rule: Parameter, value: str) -> bool:
+    """Whether a value is a word that stands for a number."""
+    return rule.type != "word" and value.lower() in (word.lower() for word in rule.words)
+
+
 def refuse_default(name: str, rule: Parameter) -> str | None:
     """Why a rule contradicts itself, or None."""
     if rule.default is not None and rule.required:
@@ -52,7 +83,12 @@ def refuse_default(name: str, rule: Parameter) -> str | None:
         return "of type word, yet there are no words"
     if rule.type != "word" and (rule.min is None or rule.max is None or rule.min > rule.max):
         return "a number needs a min and a max that is not below it"
-    return None if rule.default is None else _refuse(name, rule.default, rule)
+    if rule.type != "word" and rule.words and rule.auto is None and rule.default is None:
+        return f"takes {', '.join(rule.words)}, yet neither auto nor default says which number that is"
+    for value in (rule.default, rule.auto):
+        if value is not None and (reason := _refuse(name, value, rule)):
+            return reason
+    return None
 
 
 def _faults(model_id: str, rules: Mapping[str, Parameter], given: Mapping[str, str]) -> Iterator[str]:
@@ -72,7 +108,7 @@ def _faults(model_id: str, rules: Mapping[str, Parameter], given: Mapping[str, s
 
 def _refuse(name: str, value: str, rule: Parameter) -> str | None:
     """The refusal of one value, or None when it keeps the rule."""
-    if value in rule.words or (rule.type != "word" and value.lower() in (word.lower() for word in rule.words)):
+    if value in rule.words or _is_word(rule, value):
         return None
     start = f"Value '{value[:LONGEST]}' at 'hyperParameters.{name}' failed to satisfy constraint: Member must "
     if rule.type == "word":

@@ -1,21 +1,26 @@
 """The columns of a catalogue row, typed: what is known of one foundation model, as data.
 
-Knows nothing of files, stores or wires. A new model is a new row in models.toml: behaviour follows these columns and
-never a model's name.
+Knows nothing of files, stores or wires. A new model is a new table of TOML: behaviour follows these columns and never a
+model's name.
 """
 
 from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 Method = Literal["lora", "full"]
 Customization = Literal["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION", "REINFORCEMENT_FINE_TUNING"]
 Modality = Literal["TEXT", "IMAGE", "EMBEDDING"]
 Inference = Literal["ON_DEMAND", "PROVISIONED"]
+Format = Literal["prompt-completion", "text", "messages", "conversation"]
+Body = Literal["titan-text", "cohere-command", "llama", "claude-messages", "nova"]
+Feature = Literal["chat", "stream", "system", "documents", "vision", "tools", "streamed_tools"]
 Positive = Annotated[int, Meta(ge=1)]
 Price = Annotated[float, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
+Name = Annotated[str, Meta(min_length=1)]
+ModelId = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}[.][a-z0-9-]{1,63}(:[a-z0-9-]{1,63}){0,2}$")]
+"""As the ARNs of jobs and custom models can carry it (patterns of the service model)."""
 
 ON_DEMAND: Final[tuple[Inference, ...]] = ("ON_DEMAND",)
 PROVISIONED: Final[tuple[Inference, ...]] = ("PROVISIONED",)
@@ -33,37 +38,54 @@ class Parameter(Struct, frozen=True, forbid_unknown_fields=True):
     """Must be given: there is no default."""
     words: tuple[str, ...] = ()
     """Words taken besides numbers, in any letter case (auto, Auto); for the type word the only values, as written."""
+    auto: str | None = None
+    """The number that a word besides numbers stands for when the job runs; None: the default."""
 
 
-class CustomizationRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """One way in which a model can be customized."""
-
-    format: str
-    """Of its dataset's lines: prompt-completion, …"""
-    hyperparameters: dict[str, Parameter]
-    rate: str = "learningRate"
-    """The hyperparameter that carries the learning rate; its default lands on the weights' own good rate."""
-
-
-class Quota(Struct, frozen=True, forbid_unknown_fields=True):
+class TokenQuota(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens that one record may have, up to a batch size; None where AWS names no bound."""
 
-    up_to_batch: Positive
+    up_to_batch: Positive | None = None
+    """None: any batch size."""
     input: Positive | None = None
     output: Positive | None = None
     total: Positive | None = None
 
 
-class Dataset(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds of the datasets that train this model."""
+class Quotas(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the datasets of one kind of customization; None where AWS names none."""
 
-    tokens: tuple[Quota, ...] = ()
+    tokens: tuple[TokenQuota, ...] = ()
     """In ascending order of batch size; a larger batch than the last one's is held to the last."""
     characters_per_token: Positive = 6
     min_records: Positive | None = None
+    """Of the training file, as the next."""
     max_records: Positive | None = None
+    min_validation_records: Positive | None = None
+    max_validation_records: Positive | None = None
+    min_sum_records: Positive | None = None
+    """Of training and validation files together, as the next."""
+    max_sum_records: Positive | None = None
     max_training_bytes: Positive | None = None
     max_validation_bytes: Positive | None = None
+    reserved: tuple[Name, ...] = ()
+    """Words that no text of a record may contain."""
+    advised_records: Positive | None = None
+    """Advice of the customization guide, as the next: told, and enforced only where a setting says so."""
+    advised_tokens: Positive | None = None
+
+
+class CustomizationRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """One way in which a model can be customized."""
+
+    format: Format
+    """Of its datasets' lines."""
+    hyperparameters: dict[str, Parameter]
+    quotas: Quotas = Quotas()
+    rate: str = "learningRate"
+    """The hyperparameter that carries the learning rate; its default lands on the weights' own good rate."""
+    beyond_aws: bool = False
+    """AWS does not customize this model so; it works here, and Get and ListFoundationModel do not tell of it."""
 
 
 class InferenceLimits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,28 +102,30 @@ class Prices(Struct, frozen=True, forbid_unknown_fields=True):
     storage_per_month: Price | None = None
     unit_hour: Price | None = None
     """One model unit of provisioned throughput for an hour, without commitment."""
+    unit_hour_one_month: Price | None = None
+    """As unit_hour, with a commitment of one month."""
+    unit_hour_six_months: Price | None = None
 
 
 class FoundationModel(Struct, frozen=True, forbid_unknown_fields=True):
     """One foundation model: its ids, what Bedrock says of it, and what stands behind it here."""
 
-    id: str
+    id: ModelId
     """The id that is invoked on demand."""
-    long_id: str
+    long_id: ModelId
     """The id with its context variant: what is customized, and what stands in the ARNs of its jobs and models."""
-    name: str
-    provider: str
-    weights: str
-    """bundled:<name> or an absolute folder; `outcrop models use` overrides it."""
-    body: str
+    name: Name
+    provider: Name
+    weights: Name
+    """bundled:<name>, an absolute folder, or the name that `outcrop models use` keeps; that command overrides it."""
+    body: Body
     """Family of its request and response bodies."""
     inference: InferenceLimits
     tokens_per_minute_per_unit: Positive
     """What one model unit of provisioned throughput admits."""
-    provisioned_ids: tuple[str, ...]
+    provisioned_ids: tuple[ModelId, ...]
     """Ids that throughput can be provisioned for; the long id is one of them."""
-    customizations: dict[Customization, CustomizationRow] = {}
-    dataset: Dataset = Dataset()
+    customizations: dict[Customization, CustomizationRow]
     prices: Prices = Prices()
     input_modalities: tuple[Modality, ...] = ("TEXT",)
     output_modalities: tuple[Modality, ...] = ("TEXT",)
@@ -110,10 +134,8 @@ class FoundationModel(Struct, frozen=True, forbid_unknown_fields=True):
     lifecycle: Literal["ACTIVE", "LEGACY"] = "ACTIVE"
     regions: tuple[str, ...] = ()
     """Where AWS offers its customization: told to people, never enforced. Every region is served here."""
-    converse: frozenset[Literal["chat", "stream", "system", "documents", "vision", "tools", "streamed_tools"]] = (
-        frozenset()
-    )
-    """What Converse can do with it."""
+    converse: frozenset[Feature] = frozenset()
+    """What Converse can do with it on AWS; empty: nothing. Without `chat` it answers one message, no conversation."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -127,8 +149,10 @@ class FoundationModel(Struct, frozen=True, forbid_unknown_fields=True):
         return (*ON_DEMAND, *PROVISIONED) if self.on_demand and model_id == self.id else PROVISIONED
 
     def customizations_of(self, model_id: str) -> tuple[Customization, ...]:
-        """What AWS lists as customizable is the long id alone."""
-        return tuple(self.customizations) if model_id == self.long_id else ()
+        """What AWS lists as customizable is the long id alone; what is ours beyond AWS is not listed."""
+        if model_id != self.long_id:
+            return ()
+        return tuple(kind for kind, way in self.customizations.items() if not way.beyond_aws)
 
 
 class WeightsRow(Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,11 +164,3 @@ class WeightsRow(Struct, frozen=True, forbid_unknown_fields=True):
 
     learning_rate: dict[Method, Rate]
     learning_rate_ceiling: dict[Method, Rate]
-
-
-def decode(kind: str, name: str, document: object, row_type: type[Struct]) -> Struct:
-    """Turn one TOML table into a row; raises ValueError that names row, field and reason."""
-    try:
-        return msgspec.convert(document, row_type)
-    except msgspec.ValidationError as fault:
-        raise ValueError(f"{kind} {name}: {fault}") from fault
