@@ -98,15 +98,15 @@ def theirs(data: Path, home: Path, settings: dict[str, Any]) -> dict[str, Any]:
     out = home / f"trl-{settings['seed']}"
     out.mkdir(parents=True)
     base = str(Catalog.load().weights_folder(WEIGHTS))
-    script = str(RIVALS / "trl_pairs.py")
+    script = str(RIVALS / "trl_train.py")
     subprocess.run([RIVAL, script, base, str(home / "shard"), str(out), json.dumps(settings)], check=True)
     result = json.loads((out / "result.json").read_text())
     return {
         "seed": settings["seed"],
         "wall_seconds": result["wall_seconds"],
-        "train_seconds": result["train_seconds"],
+        "peak_rss_mib": result["peak_rss_mib"],
         "training_loss": result["losses"][-1],
-        "accuracy": _judged(out / "adapter", data / "test.jsonl", home),
+        "accuracy": _judged(out / "weights", data / "test.jsonl", home),
     }
 
 
@@ -128,7 +128,7 @@ def settings_for(epochs: int, batch_size: int, seed: int) -> dict[str, Any]:
     rate, _ = catalog.effective_learning_rate(row, "lora", 1e-5, WEIGHTS)
     return {
         "epochs": epochs, "batch_size": batch_size, "seed": seed, "learning_rate": rate, "warmup_steps": WARMUP,
-        "rank": RANK, "alpha": ALPHA, "dtype": DTYPE,
+        "rank": RANK, "alpha": ALPHA, "dtype": DTYPE, "method": "lora", "shuffle": True, "checkpointing": False,
     }  # fmt: skip
 
 

@@ -1,0 +1,119 @@
+"""TRL's SFTTrainer with PEFT on token ids and label marks that are given: run with the rivals' own Python.
+
+    python trl_train.py BASE EXAMPLES OUT SETTINGS
+
+BASE: weights; EXAMPLES: folder with tokens.npy, scored.npy, offsets.npy, in the order of training; OUT: where weights
+and result.json go; SETTINGS: JSON (method, epochs, batch_size, learning_rate, warmup_steps, rank, alpha, seed, dtype,
+shuffle, checkpointing, padding_free, group, extra).
+"""
+
+import json
+import resource
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+STARTED = time.monotonic()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from datasets import Dataset  # noqa: E402
+from peft import LoraConfig  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback  # noqa: E402
+from trl import SFTConfig, SFTTrainer  # noqa: E402
+
+
+class Clock(TrainerCallback):  # type: ignore[misc]
+    """When each optimizer step began and ended."""
+
+    def __init__(self) -> None:
+        self.started: list[float] = []
+        self.ended: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Note the time."""
+        self.started.append(time.monotonic() - STARTED)
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Note the time."""
+        self.ended.append(time.monotonic() - STARTED)
+
+
+def examples(folder: Path) -> Dataset:
+    """The examples as TRL takes tokenised prompt/completion data."""
+    tokens, scored = np.load(folder / "tokens.npy"), np.load(folder / "scored.npy")
+    places = list(pairwise(np.load(folder / "offsets.npy")))
+    return Dataset.from_dict(
+        {
+            "input_ids": [tokens[start:end].tolist() for start, end in places],
+            "completion_mask": [scored[start:end].tolist() for start, end in places],
+        }
+    )
+
+
+def configuration(given: dict[str, Any], out: str) -> SFTConfig:
+    """TRL's settings; what `given` does not name stays at TRL's default."""
+    options: dict[str, Any] = {}
+    if "checkpointing" in given:
+        options["gradient_checkpointing"] = given["checkpointing"]
+    if "padding_free" in given:
+        options["padding_free"] = given["padding_free"]
+    sampling = "random" if given.get("shuffle") else "sequential"
+    if given.get("group"):
+        sampling = "group_by_length"
+    return SFTConfig(
+        output_dir=f"{out}/trainer",
+        num_train_epochs=given["epochs"],
+        max_steps=given.get("steps", -1),
+        per_device_train_batch_size=given["batch_size"],
+        learning_rate=given["learning_rate"],
+        lr_scheduler_type="linear",
+        warmup_steps=given["warmup_steps"],
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=given["seed"],
+        use_cpu=not torch.cuda.is_available(),
+        completion_only_loss=True,
+        max_length=None,
+        train_sampling_strategy=sampling,
+        report_to=[],
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+        bf16=bool(given.get("autocast", False)),
+        **options,
+    )
+
+
+def main(base: str, folder: str, out: str, settings: str) -> None:
+    """Train and write the weights."""
+    given = json.loads(settings)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, given["dtype"]))
+    lora = LoraConfig(
+        r=given["rank"], lora_alpha=given["alpha"], lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    clock = Clock()
+    trainer = SFTTrainer(
+        model=model,
+        args=configuration(given, out),
+        train_dataset=examples(Path(folder)),
+        processing_class=AutoTokenizer.from_pretrained(base),
+        peft_config=lora if given["method"] == "lora" else None,
+        callbacks=[clock],
+    )
+    trainer.train()
+    trainer.model.save_pretrained(f"{out}/weights")
+    result = {
+        "wall_seconds": round(time.monotonic() - STARTED, 2),
+        "step_seconds": [round(end - start, 4) for start, end in zip(clock.started, clock.ended, strict=True)],
+        "first_step_at": round(clock.started[0], 2),
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    Path(out, "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
