@@ -133,7 +133,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     new = not directory.credentials.exists()
     database = opened(settings.database or f"sqlite:///{directory.database}")
     store = Store.over(database)
-    catalog = Catalog.load(fetched=directory.weights)
+    catalog = Catalog.load(settings.catalog, fetched=directory.weights)
     identity = Identity(store.access, account=settings.account, now=now)
     _write_credentials(identity, directory, settings)
     disk = Disk(directory.buckets)
@@ -155,7 +155,13 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         store=store,
         executor=LocalExecutor(os.environ),
         roles=identity,
-        specify=specifier(catalog, store.models, settings.checkpoint_seconds),
+        specify=specifier(
+            catalog,
+            store.models,
+            directory.models,
+            settings.checkpoint_seconds,
+            enforce_advice=settings.advised_minima == "enforce",
+        ),
         work=directory.work,
         models=directory.models,
         endpoint=settings.s3_endpoint or endpoint,

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     """SQLAlchemy URL of the database; none means SQLite in the data directory."""
 
     catalog: Path | None = None
-    """TOML file with models, quotas and hyperparameters of your own, laid over ours; docs/reference/models.md shows how.
+    """TOML file with models, quotas, hyperparameters of your own, laid over ours: docs/reference/models.md shows how.
     A relative path is read from the working directory."""
 
     advised_minima: Literal["advise", "enforce"] = "advise"
@@ -73,6 +73,9 @@ class Settings(BaseSettings):
 
     strict_stop_sequences: bool = False
     """Titan takes only runs of | and `User:` as stop sequences on AWS; true refuses others here too."""
+
+    machine_cost_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What an hour of this machine costs you, in dollars: `outcrop plan` sets it beside AWS's price. None: nothing."""
 
     log_level: str = "info"
     """debug, info, warning or error."""

@@ -134,7 +134,8 @@ def _cost(train: Sequence[dict[str, str]]) -> dict[str, Any]:
     row = Catalog.load().find(flow.BASE)
     assert row is not None  # the demo's own base
     characters = sum(len(pair["prompt"]) + len(pair["completion"]) for pair in train)
-    tokens = characters // row.customizations["FINE_TUNING"].quotas.characters_per_token * int(flow.HYPERPARAMETERS["epochCount"])
+    quotas = row.customizations["FINE_TUNING"].quotas
+    tokens = characters // quotas.characters_per_token * int(flow.HYPERPARAMETERS["epochCount"])
     price = row.prices.training_per_1k_tokens
     return {
         "tokens_as_aws_counts": tokens,

@@ -46,7 +46,7 @@ def test_the_catalogue_as_aws_lists_it(server: Bedrock, client: Any) -> None:
         "inputModalities": ["TEXT"],
         "outputModalities": ["TEXT"],
         "responseStreamingSupported": True,
-        "customizationsSupported": ["FINE_TUNING"],
+        "customizationsSupported": ["FINE_TUNING", "CONTINUED_PRE_TRAINING"],
         "inferenceTypesSupported": ["PROVISIONED"],
         "modelLifecycle": {"status": "ACTIVE"},
     }
