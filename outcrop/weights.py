@@ -5,6 +5,7 @@ Weights are safetensors only: nothing here unpickles a file or runs code that li
 """
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -39,25 +40,82 @@ def load_base(
 
 def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa") -> Any:
     """The model alone; see load_base."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
+    config = load_config(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=choose_dtype(config, dtype, device),
-            attn_implementation=attention,
+            attn_implementation=supported(config, attention),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise OutcropError(f"no causal language model in Hugging Face layout at {folder}: {error}") from error
+    model, told = loaded
+    # transformers fills what it misses with random numbers and goes on.
+    missing = sorted(told["missing_keys"]) + sorted(str(key[0]) for key in told["mismatched_keys"])
+    if missing:
+        raise OutcropError(
+            f"the weights at {folder} are not whole: {len(missing)} tensors are missing or of another shape, the "
+            f"first is {missing[0]}"
+        )
     module: nn.Module = model
     module.to(device).train(False)
     model.requires_grad_(False)
     return model
+
+
+def load_config(folder: Path) -> Any:
+    """config.json as transformers reads it; raises OutcropError for an architecture that is no causal LM known here."""
+    import transformers
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        document = _config_document(folder)
+        if "auto_map" in document:
+            raise OutcropError(
+                f"the weights at {folder} need Python code that lies beside them ({document.get('model_type')}), and "
+                "such code is never run here: take a model whose architecture is part of transformers"
+            ) from error
+        raise OutcropError(
+            f"no causal language model in Hugging Face layout at {folder}: transformers {transformers.__version__} "
+            f"here does not know its architecture {document.get('model_type')!r} ({error})"
+        ) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kinds = ", ".join(config.architectures or [config.model_type])
+        raise OutcropError(f"no causal language model at {folder}: {kinds} does not generate text token by token")
+    return config
+
+
+def blank_model(folder: Path) -> Any:
+    """The model without its numbers, on torch's meta device: what its architecture is, for no memory.
+
+    Raises OutcropError where the files hold other tensors than it needs.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(folder)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, attn_implementation=supported(config, "sdpa")
+        )
+    return model.train(False)
+
+
+def supported(config: Any, asked: str) -> str:
+    """The attention to load a model with: what was asked for, but eager where the architecture has no sdpa."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return "eager" if asked == "sdpa" and not kind._supports_sdpa else asked
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -68,6 +126,16 @@ def load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise OutcropError(f"no tokenizer in Hugging Face layout at {folder}: {error}") from error
+
+
+def _config_document(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutcropError(f"{folder / 'config.json'} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise OutcropError(f"{folder / 'config.json'} holds no JSON object")
+    return found
 
 
 def choose_dtype(config: Any, asked: str | torch.dtype, device: str) -> torch.dtype:

@@ -119,6 +119,15 @@ class S3Uri:
         return cls(bucket, key)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    etag: str
+
+
 class ObjectClient:
     """Objects by their URIs.
 
@@ -157,6 +166,21 @@ class ObjectClient:
             return self._patiently(ask, uri)
         except ObjectMissing:
             return None
+
+    def entries(self, uri: str) -> list[Entry]:
+        """Every object whose key begins with the URI's key, in the order of keys."""
+        place, found, token = S3Uri.parse(uri), [], ""
+        while True:
+
+            def ask(token: str = token) -> Any:
+                more = {"ContinuationToken": token} if token else {}
+                return self._client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, **more)
+
+            page = self._patiently(ask, uri)
+            found += [Entry(one["Key"], one["Size"], one["ETag"].strip('"')) for one in page.get("Contents", ())]
+            token = page.get("NextContinuationToken", "")
+            if not token:
+                return found
 
     def read(self, uri: str) -> Iterator[bytes]:
         """An object's bytes in pieces.

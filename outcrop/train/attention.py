@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from outcrop.errors import OutcropError
 
 NAME: Final = "outcrop_segments"
 
-_UNCARRIED: Final = ("softcap", "s_aux", "position_bias")
+_UNCARRIED: Final = ("s_aux", "position_bias")
 """What some architectures ask of their attention beyond causality and a window; refused, never ignored."""
 
 
@@ -29,6 +29,12 @@ def register() -> None:
     AttentionInterface.register(NAME, attend)
 
 
+def require(model: Any) -> None:
+    """Raise OutcropError for an architecture whose attention this file cannot carry out, before a forward pass."""
+    if getattr(model.config.get_text_config(), "attention_chunk_size", None):
+        raise OutcropError("chunked attention, as this architecture has it, is not carried out by packed training")
+
+
 def attend(
     module: nn.Module,
     query: Tensor,
@@ -40,6 +46,7 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each segment.
@@ -60,19 +67,40 @@ def attend(
     start = 0
     for length, count in runs(segments):
         end = start + length * count
-        out = scaled_dot_product_attention(
-            _apart(query[0, :, start:end], length, count),
-            _apart(key[0, :, start:end], length, count),
-            _apart(value[0, :, start:end], length, count),
-            attn_mask=_window(length, sliding_window, query.device),
-            dropout_p=dropout,
-            is_causal=sliding_window is None or length <= sliding_window,
-            scale=scaling,
-            enable_gqa=grouped,
-        )
+        q, k, v = (_apart(one[0, :, start:end], length, count) for one in (query, key, value))
+        mask = _window(length, sliding_window, query.device)
+        if softcap is None:
+            out = scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
+            )
+        else:
+            out = _capped(q, k, v, mask, scaling=scaling, softcap=softcap, dropout=dropout)
         pieces.append(out.transpose(1, 2).reshape(length * count, out.shape[1], out.shape[3]))
         start = end
     return torch.cat(pieces).unsqueeze(0), None
+
+
+def _capped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scaling: float | None,
+    softcap: float,
+    dropout: float,
+) -> Tensor:
+    """Attention whose scores are bent by softcap * tanh(score / softcap), as Gemma 2 has it; torch's kernel cannot."""
+    length, groups = query.shape[2], query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (one.repeat_interleave(groups, dim=1) for one in (key, value))
+    scores = query @ key.transpose(2, 3) * (query.shape[3] ** -0.5 if scaling is None else scaling)
+    scores = softcap * torch.tanh(scores / softcap)
+    if mask is None:
+        mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+    scores = scores.masked_fill(~mask, float("-inf"))
+    shares = softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.dropout(shares, dropout, train=dropout > 0) @ value
 
 
 def runs(segments: Sequence[int]) -> Iterator[tuple[int, int]]:
