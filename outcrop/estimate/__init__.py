@@ -1,0 +1,1 @@
+"""Estimates: what a customization will do, take and cost, told before it runs."""

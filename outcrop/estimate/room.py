@@ -1,0 +1,151 @@
+"""How much memory and disk a job needs, and how much of both there is here.
+
+Memory comes from a calibration where there is one, else from the headers of the weights and a formula, and the answer
+says which. Knows sizes; nothing of time or money.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from outcrop.estimate.calibration import Calibration
+from outcrop.estimate.foresight import Foresight
+from outcrop.records import TrainSpec
+from outcrop.sources import memory
+from outcrop.sources.look import Look, look
+
+TOKENS_AT_ONCE: Final = 4096
+"""Tokens that go through the model together on a CPU; a longer example goes alone (train/text.py)."""
+GRADIENT, OPTIMIZER = 4, 8
+"""Bytes of a trained number: its gradient, and AdamW's two moments, all float32."""
+SAVED: Final = 12
+"""Bytes of a trained number in a checkpoint: itself and the two moments."""
+CHECKPOINTS: Final = 3
+"""On disk at once: the last two, and one that is being written."""
+SHARD: Final = 5
+"""Bytes of a token in a shard: its id and its label mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes of the training process at its largest, and what they are for."""
+
+    source: Literal["calibration", "formula"]
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What the forward pass keeps for the backward pass, in the largest step."""
+    process: int
+    """Python, torch and what else is there before any weights."""
+    needed: int
+    available: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is that much free now."""
+        return self.needed <= self.available
+
+    def document(self) -> dict[str, Any]:
+        """As JSON's types, bytes."""
+        return asdict(self) | {"fits": self.fits}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskNeed:
+    """Bytes under the data directory while the job runs and after it."""
+
+    data: int
+    """The dataset's copy, gone once it is tokenised."""
+    shards: int
+    checkpoints: int
+    result: int
+    """The finished weights: what stays."""
+    needed: int
+    """At the largest moment."""
+    free: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has that much free now."""
+        return self.needed <= self.free
+
+    def document(self) -> dict[str, Any]:
+        """As JSON's types, bytes."""
+        return asdict(self) | {"fits": self.fits}
+
+
+def trained(spec: TrainSpec, seen: Look) -> int:
+    """Numbers that the job trains."""
+    return seen.parameters if spec.method == "full" else seen.lora_parameters(spec.lora_rank)
+
+
+def reckoned(spec: TrainSpec, longest: int) -> MemoryNeed:
+    """From the weights' headers and a formula. longest: tokens of the longest example."""
+    seen = look(Path(spec.base), spec.base_name)
+    number = 4 if spec.method == "full" else memory.number_bytes(seen.width)
+    numbers = trained(spec, seen)
+    factors = 0 if spec.method == "full" else numbers * 4
+    parts = {
+        "parameters": seen.parameters * number + factors,
+        "gradients": numbers * GRADIENT,
+        "optimizer": numbers * OPTIMIZER,
+        "activations": max(longest, TOKENS_AT_ONCE) * _activation_bytes(seen, number),
+        "process": memory.PROCESS,
+    }
+    return MemoryNeed(source="formula", **parts, needed=sum(parts.values()), available=memory.here().free)
+
+
+def measured(spec: TrainSpec, found: Calibration) -> MemoryNeed:
+    """From the largest step of the plan, as it really ran."""
+    seen = look(Path(spec.base), spec.base_name)
+    numbers = found.trainable_parameters
+    weights = found.parameters * (2 if found.dtype in ("bfloat16", "float16") else 4)
+    gradients, optimizer = numbers * GRADIENT, numbers * OPTIMIZER
+    on_device = found.device_peak_bytes
+    peak = on_device or found.peak_bytes
+    process = 0 if on_device else min(memory.PROCESS, max(0, found.loaded_bytes - seen.bytes))
+    return MemoryNeed(
+        source="calibration",
+        parameters=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=max(0, peak - weights - gradients - optimizer - process),
+        process=process,
+        needed=peak,
+        available=found.device_total_bytes or memory.here().free,
+    )
+
+
+def disk(spec: TrainSpec, plan: Foresight, files: Sequence[Path], place: Path) -> DiskNeed:
+    """What the job's directory and the finished weights take. place: a folder on the disk that it will use."""
+    seen = look(Path(spec.base), spec.base_name)
+    numbers = trained(spec, seen)
+    data = sum(path.stat().st_size for path in files)
+    shards = (plan.tokens // max(1, plan.epochs) + plan.validation_tokens) * SHARD
+    checkpoints = numbers * SAVED * CHECKPOINTS
+    result = seen.bytes if spec.method == "full" or spec.whole_parent else numbers * 4
+    return DiskNeed(
+        data=data,
+        shards=shards,
+        checkpoints=checkpoints,
+        result=result,
+        needed=shards + max(data, checkpoints + result),
+        free=shutil.disk_usage(place).free,
+    )
+
+
+def _activation_bytes(seen: Look, number: int) -> int:
+    """Bytes that one token leaves behind for the backward pass: a bound from the usual decoder's shape.
+
+    Of each layer some 16 vectors of the width (norms, queries, keys, values, attention, residuals, and the adapters'
+    inputs) and 4 of the inner width (gate, up, their product, and its derivative).
+    """
+    config = seen.config
+    layers = int(config.get("num_hidden_layers", config.get("n_layer", 1)))
+    inner = int(config.get("intermediate_size") or 4 * seen.width)
+    vocabulary = int(config.get("vocab_size", 0))
+    # Half of the tokens are labels at most times; each holds its logits in float32, and their gradient.
+    return layers * (16 * seen.width + 4 * inner) * number + vocabulary * 4

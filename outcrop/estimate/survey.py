@@ -1,0 +1,109 @@
+"""A whole dataset checked: its training and validation files one by one, and what only shows between them.
+
+The one report behind `outcrop check`, `outcrop plan` and the API's dry run. Knows the checker; nothing of S3 or of how
+a report is shown.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from outcrop.datasets.check import Report, check_file, failure_message, sum_fault
+from outcrop.datasets.formats import Fault
+from outcrop.records import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file of a dataset as it was named, and where its bytes lie on this machine."""
+
+    uri: str
+    """An s3:// URI, a path as it was typed, or - for standard input."""
+    path: Path
+    purpose: str
+    """train or validation, as in AWS's messages."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.uri.rstrip("/").rsplit("/", 1)[-1] or self.uri
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The reports of all files, in the order of the inputs: the training file first."""
+
+    inputs: tuple[Input, ...]
+    reports: tuple[Report, ...]
+    together: Fault | None
+    """What is wrong with the files as a whole: the sum of their records."""
+    limits: Limits
+    seconds: float
+    """What the checking took."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether a job would accept all of it."""
+        return self.together is None and all(report.passed for report in self.reports)
+
+    @property
+    def fault_count(self) -> int:
+        """Of all files, and of them together."""
+        return sum(report.fault_count for report in self.reports) + (self.together is not None)
+
+    @property
+    def failure(self) -> str | None:
+        """What a job's failureMessage would begin with; None where the dataset passed."""
+        for given, report in zip(self.inputs, self.reports, strict=True):
+            if not report.passed:
+                return failure_message(report, given.uri, self.limits)
+        return None if self.together is None else f"Input data breaks a quota: {self.together.reason}"
+
+    def document(self) -> dict[str, Any]:
+        """As JSON's types."""
+        return {
+            "passed": self.passed,
+            "failure_message": self.failure,
+            "fault_count": self.fault_count,
+            "files": [
+                {"uri": given.uri, **report.document()} for given, report in zip(self.inputs, self.reports, strict=True)
+            ],
+            "together": [self.together.reason] if self.together else [],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def survey(
+    inputs: Sequence[Input],
+    format: str,
+    limits: Limits,
+    sink: Callable[[Input, Fault], object] = lambda _given, _fault: None,
+    pulse: Callable[[Input], None] = lambda _: None,
+) -> Survey:
+    """Check every file to its last line; `sink` gets every fault, `pulse` is called now and then and may raise."""
+    started = time.perf_counter()
+    reports = [_report(given, format, limits, sink, pulse) for given in inputs]
+    together = sum_fault(reports, limits)
+    if together is not None:
+        sink(inputs[0], together)
+    return Survey(tuple(inputs), tuple(reports), together, limits, time.perf_counter() - started)
+
+
+def _report(
+    given: Input,
+    format: str,
+    limits: Limits,
+    sink: Callable[[Input, Fault], object],
+    pulse: Callable[[Input], None],
+) -> Report:
+    return check_file(
+        given.path,
+        format,
+        limits,
+        given.purpose,
+        lambda fault: sink(given, fault),
+        name=given.name,
+        pulse=lambda: pulse(given),
+    )

@@ -1,0 +1,177 @@
+"""The calibration child: python -m outcrop.train.calibrate DIR takes a few real steps of a plan and times them.
+
+DIR holds spec.json and plan/ as a job's directory does. The steps go through the very loop of a job: the weights that
+would run, the plan's own examples, clip, optimizer, checkpoint. The answer is calibration.json in the directory;
+nothing of the trained numbers is kept. Knows what `run` knows but for storage: it fetches and delivers nothing.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from outcrop.datasets.plan import Plan
+from outcrop.errors import OutcropError
+from outcrop.records import TrainSpec
+from outcrop.train.events import StopAsked
+from outcrop.train.start import course, load, open_plan, read_spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from outcrop.train.loop import Tally
+    from outcrop.train.text import TextLearner
+
+ANSWER: Final = "calibration.json"
+SECONDS: Final = 4.0
+"""How long steps are taken, once the largest one is done."""
+FEWEST, MOST = 3, 60
+"""Timed steps: at least and at most, whatever they take."""
+POOL: Final = 2000
+"""Steps of the plan that are looked at to find its shortest, its longest and those between."""
+QUANTILES: Final = (0.5, 1.0, 0.0, 0.75, 0.25)
+EVALUATION_SECONDS: Final = 1.5
+
+
+class Sampled:
+    """A Learner that does chosen steps of another's plan and no evaluation."""
+
+    def __init__(self, learner: "TextLearner", chosen: list[int]) -> None:
+        self._learner, self._chosen = learner, chosen
+
+    def parameters(self) -> "list[nn.Parameter]":
+        """See Learner."""
+        return self._learner.parameters()
+
+    def learn(self, step: int) -> "Tally":
+        """See Learner; the step of that place among the chosen ones."""
+        return self._learner.learn(self._chosen[step])
+
+    def validators(self) -> int:
+        """See Learner."""
+        return 0
+
+    def evaluate(self, validator: int) -> "Iterator[Tally]":
+        """See Learner."""
+        return iter(())
+
+
+def calibrate(directory: Path, started: float) -> dict[str, Any]:
+    """Load, step, evaluate, save; what each took. `started`: when the process began, time.monotonic's seconds."""
+    spec = read_spec(directory / "spec.json")
+    plan = open_plan(spec, directory / "plan")
+    import torch
+
+    before = _peak_rss()
+    learner = load(spec, plan)
+    ready = time.monotonic()
+    loaded = _peak_rss()
+    if learner.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    steps, saved = _steps(spec, plan, learner, directory)
+    return {
+        "start_seconds": ready - started,
+        "steps": steps,
+        "checkpoint": saved,
+        "evaluation": _evaluation(learner),
+        "device": torch.cuda.get_device_name() if learner.device.type == "cuda" else "cpu",
+        "dtype": str(learner.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "parameters": learner.total_parameters(),
+        "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters()),
+        "memory": {
+            "before": before,
+            "loaded": loaded,
+            "peak": _peak_rss(),
+            "device_peak": torch.cuda.max_memory_allocated() if learner.device.type == "cuda" else 0,
+            "device_total": torch.cuda.mem_get_info()[1] if learner.device.type == "cuda" else 0,
+        },
+    }
+
+
+def choose(plan: Plan) -> list[int]:
+    """Steps of the plan: its largest first, as a warm-up that needs all the memory a run ever needs; then a mixture."""
+    lengths = plan.train.lengths()
+    pool = np.unique(np.linspace(0, plan.steps - 1, num=min(plan.steps, POOL)).astype(np.int64))
+    tokens = np.array([int(lengths[plan.examples(int(step))].sum()) for step in pool])
+    ranked = pool[np.argsort(tokens, kind="stable")]
+    mixed = [int(ranked[round(quantile * (len(ranked) - 1))]) for quantile in QUANTILES]
+    others = [int(step) for step in pool[:MOST]]
+    return [int(ranked[-1]), *mixed, *others][: MOST + 1]
+
+
+def _steps(
+    spec: TrainSpec, plan: Plan, learner: "TextLearner", directory: Path
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The timed steps without the warm-up, and what the checkpoint after them took."""
+    from outcrop.train.checkpoint import Checkpoints
+    from outcrop.train.loop import train
+
+    chosen = choose(plan)
+    told: list[dict[str, Any]] = []
+    began: list[float] = []
+
+    def emit(kind: str, **members: Any) -> None:
+        if kind == "step":
+            told.append(members)
+            began.append(time.monotonic())
+
+    def enough() -> bool:
+        return len(told) > FEWEST and time.monotonic() - began[0] > SECONDS
+
+    whole = replace(course(spec, plan), steps=len(chosen), steps_per_epoch=len(chosen), checkpoint_seconds=1e9)
+    folder = directory / "checkpoint"
+    with suppress(StopAsked):  # the usual end: enough was seen
+        train(Sampled(learner, chosen), whole, Checkpoints(folder, "calibration"), emit, enough)
+    saving = time.monotonic() - began[-1]
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    timed = [{name: step[name] for name in ("tokens", "scored_tokens", "seconds")} for step in told[1:]]
+    return timed, {"seconds": saving, "bytes": size}
+
+
+def _evaluation(learner: "TextLearner") -> dict[str, Any] | None:
+    """Tokens scored without gradients and how long that took; None without a validation set."""
+    if not learner.validators():
+        return None
+    started, tokens = time.monotonic(), 0
+    for tally in learner.evaluate(0):
+        tokens += tally.tokens
+        if time.monotonic() - started > EVALUATION_SECONDS:
+            break
+    return {"tokens": tokens, "seconds": time.monotonic() - started}
+
+
+def _peak_rss() -> int:
+    """Bytes of memory that this process has held at its largest (Linux counts in KiB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(arguments: list[str]) -> int:
+    """Calibrate a directory. Exit status 0 once the answer is written, 1 with a sentence on standard error."""
+    started = time.monotonic()
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: python -m outcrop.train.calibrate DIR", file=sys.stderr)
+        return 2
+    directory = Path(arguments[0])
+    try:
+        answer = calibrate(directory, started)
+    except OutcropError as error:
+        print(str(error), file=sys.stderr)
+        return 1
+    draft = directory / f".{ANSWER}.{os.getpid()}"
+    draft.write_text(json.dumps(answer) + "\n", encoding="utf-8")
+    draft.replace(directory / ANSWER)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
