@@ -82,6 +82,11 @@ class DataDirectory:
         return self.root / "work"
 
     @property
+    def calibrations(self) -> Path:
+        """What a few training steps took on this machine, a file for each sort of run; made when there is one."""
+        return self.root / "calibrations"
+
+    @property
     def logs(self) -> Path:
         """Logs of the server and its engines."""
         return self.root / "logs"
