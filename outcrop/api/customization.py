@@ -39,6 +39,7 @@ class Start:
 
     row: FoundationModel
     arn: str
+    """The foundation model's, with its long id, or the custom model's."""
 
 
 def create_model_customization_job(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,21 +131,29 @@ def _find(call: Call, identifier: str) -> Job:
 
 
 def _start(call: Call, identifier: str) -> Start:
-    """The foundation model that baseModelIdentifier names, by any of its ids or ARNs.
+    """What baseModelIdentifier names: a foundation model by any id or ARN, or a custom model of this region.
 
-    AWS also starts from custom models; children here do not yet, so that is refused before a job fails over it.
+    A custom model is customized by the rules of the foundation model that it came from.
     """
     if found := find_foundation(call, identifier):
         return Start(found[0], foundation_arn(call.region, found[0].long_id))
-    if model := find_custom(call, identifier):
+    model = find_custom(call, identifier)
+    if model is None:
         raise ValidationException(
-            f"'{identifier}' at 'baseModelIdentifier' is the custom model {model.arn}: customizing a custom model "
-            f"again is not supported. Start from {model.base_model_id}."
+            f"The provided model identifier is invalid: '{identifier}' at 'baseModelIdentifier' names no foundation "
+            f"model and no custom model in {call.region}."
         )
-    raise ValidationException(
-        f"The provided model identifier is invalid: '{identifier}' at 'baseModelIdentifier' names no foundation "
-        f"model in {call.region}."
-    )
+    row = call.rooms.catalog.find(model.base_model_id)
+    if row is None:
+        raise ValidationException(
+            f"'{identifier}' at 'baseModelIdentifier' was customized from {model.base_model_id}, which the catalogue "
+            "has no more: without its row nobody knows how it may be customized."
+        )
+    if model.status != "Active":
+        raise ValidationException(
+            f"'{identifier}' at 'baseModelIdentifier' is {model.status}: only an Active custom model can be customized."
+        )
+    return Start(row, model.arn)
 
 
 def _request(call: Call, params: Mapping[str, Any], start: Start, arn: str) -> dict[str, Any]:

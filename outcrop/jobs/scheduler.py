@@ -296,7 +296,7 @@ class Scheduler:
             base_model_id=job.base_model_id,
             job_arn=job.arn,
             document={},
-            method=spec.method,
+            method="full" if spec.method == "full" or spec.whole_parent else "lora",
             base_weights=spec.base_name,
             created=self._now(),
         )

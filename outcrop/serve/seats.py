@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from outcrop.catalog.catalog import Catalog, effective_weights
+from outcrop.catalog.origin import origin_of_custom
 from outcrop.errors import OutcropError
 from outcrop.records import Throughput
 from outcrop.serve.moves import Seat, Want
@@ -63,9 +64,5 @@ class Seating:
         model = self.store.models.by_arn(arn)
         if model is None:
             raise OutcropError(f"there is no model {arn}")
-        folder = self.models / model.id
-        if not folder.is_dir():
-            raise OutcropError(f"the weights of {arn} are not at {folder}")
-        if model.method == "full":
-            return Seat(folder)
-        return Seat(self.catalog.weights_folder(model.base_weights), model.id, folder)
+        found = origin_of_custom(self.catalog, model, self.models)
+        return Seat(found.base) if found.adapter is None else Seat(found.base, model.id, found.adapter)

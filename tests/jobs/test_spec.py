@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.catalog.catalog import Catalog
+from outcrop.catalog.origin import Origin, origin_of_foundation
 from outcrop.errors import OutcropError
 from outcrop.jobs.spec import load, save, specifier, train_spec
 from outcrop.records import Job, TrainSpec
@@ -15,8 +16,12 @@ CATALOG = Catalog.load()
 BUNDLED = "bundled:text"
 
 
+def start(weights: str = BUNDLED) -> Origin:
+    return origin_of_foundation(CATALOG, weights)
+
+
 def spec(job: Job) -> TrainSpec:
-    return train_spec(job, CATALOG, BUNDLED)[0]
+    return train_spec(job, CATALOG, start())[0]
 
 
 def test_every_member_comes_from_the_request_or_the_catalogue(world: World) -> None:
@@ -35,7 +40,7 @@ def test_every_member_comes_from_the_request_or_the_catalogue(world: World) -> N
     )
     row = CATALOG.find(LONG_ID)
     rate, _ = CATALOG.effective_learning_rate(row, "full", 1e-5, BUNDLED)
-    assert train_spec(job, CATALOG, BUNDLED, 5.0) == (
+    assert train_spec(job, CATALOG, start(), 5.0) == (
         TrainSpec(
             job_arn=job.arn,
             job_id=job.id,
@@ -87,14 +92,14 @@ def test_ten_validators_keep_their_order_and_none_is_none(world: World) -> None:
 
 
 def test_a_rate_above_the_ceiling_is_capped_with_a_warning(world: World) -> None:
-    told, warning = train_spec(world.job(learningRate="1.0"), CATALOG, BUNDLED)
+    told, warning = train_spec(world.job(learningRate="1.0"), CATALOG, start())
     assert told.learning_rate == CATALOG.weights[BUNDLED].learning_rate_ceiling["lora"]
     assert warning is not None
     assert "learningRate 1" in warning
 
 
 def test_the_weights_are_those_chosen_when_the_job_starts(world: World) -> None:
-    job, specify = world.job(), specifier(CATALOG, world.store.models, 60.0)
+    job, specify = world.job(), specifier(CATALOG, world.store.models, world.models, 60.0)
     assert specify(job)[0].base_name == BUNDLED
     other = str(CATALOG.weights_folder(BUNDLED))
     world.store.models.use_weights(LONG_ID, other)
@@ -106,7 +111,7 @@ def test_the_weights_are_those_chosen_when_the_job_starts(world: World) -> None:
     [
         ({"base_model_id": "amazon.gone-v1"}, "amazon.gone-v1"),
         ({"request": {"customizationType": "DISTILLATION"}}, f"{LONG_ID} has no DISTILLATION"),
-        ({"request": {"baseModelIdentifier": "arn:aws:bedrock:us-east-1:1:custom-model/x/y"}}, "customized again"),
+        ({"request": {"baseModelIdentifier": "arn:aws:bedrock:us-east-1:1:custom-model/x/y"}}, "no model arn:aws:bedrock:us-east-1:1:custom-model/x/y"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_name(world: World, change: dict[str, object], words: str) -> None:
@@ -114,7 +119,7 @@ def test_what_cannot_be_trained_is_refused_by_name(world: World, change: dict[st
     if "request" in change:
         change = {"request": {**job.request, **change["request"]}}  # type: ignore[dict-item]
     with pytest.raises(OutcropError, match=words):
-        specifier(CATALOG, world.store.models, 60.0)(replace(job, **change))  # type: ignore[arg-type]
+        specifier(CATALOG, world.store.models, world.models, 60.0)(replace(job, **change))  # type: ignore[arg-type]
 
 
 def test_a_spec_survives_its_file(world: World, tmp_path: Path) -> None:

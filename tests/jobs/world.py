@@ -100,7 +100,7 @@ class World:
             store=self.store,
             executor=self.executor,
             roles=self.roles,
-            specify=specifier(Catalog.load(), self.store.models, 60.0),
+            specify=specifier(Catalog.load(), self.store.models, self.models, 60.0),
             work=self.work,
             models=self.models,
             endpoint=self.endpoint,
