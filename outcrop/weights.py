@@ -39,12 +39,12 @@ def load_base(
 
 
 def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa") -> Any:
-    """The model alone; see load_base."""
+    """The model alone; see load_base. On the device meta it has every tensor's name and shape and no numbers."""
     from transformers import AutoModelForCausalLM
 
     config = load_config(folder)
     try:
-        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=choose_dtype(config, dtype, device),
@@ -53,6 +53,7 @@ def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "c
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            device_map="meta" if device == "meta" else None,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise OutcropError(f"no causal language model in Hugging Face layout at {folder}: {error}") from error
@@ -79,7 +80,7 @@ def load_config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        document = _config_document(folder)
+        document = _config_document(folder) if (folder / "config.json").is_file() else {}
         if "auto_map" in document:
             raise OutcropError(
                 f"the weights at {folder} need Python code that lies beside them ({document.get('model_type')}), and "
@@ -93,21 +94,6 @@ def load_config(folder: Path) -> Any:
         kinds = ", ".join(config.architectures or [config.model_type])
         raise OutcropError(f"no causal language model at {folder}: {kinds} does not generate text token by token")
     return config
-
-
-def blank_model(folder: Path) -> Any:
-    """The model without its numbers, on torch's meta device: what its architecture is, for no memory.
-
-    Raises OutcropError where the files hold other tensors than it needs.
-    """
-    from transformers import AutoModelForCausalLM
-
-    config = load_config(folder)
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, attn_implementation=supported(config, "sdpa")
-        )
-    return model.train(False)
 
 
 def supported(config: Any, asked: str) -> str:

@@ -34,8 +34,8 @@ def prove(folder: Path, limit: int) -> dict[str, Any]:
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = size <= limit
-    model = weights.load_model(folder, "auto", device) if loaded else weights.blank_model(folder)
-    dtype = next(model.parameters()).dtype if loaded else weights.choose_dtype(model.config, "auto", device)
+    dtype = weights.choose_dtype(weights.load_config(folder), "auto", device)
+    model = weights.load_model(folder, dtype, device if loaded else "meta")
     return {
         "architecture": type(model).__name__,
         "parameters": weights.count_parameters(model),
@@ -56,8 +56,8 @@ def _try(model: Any, *, loaded: bool) -> str | None:
     ids = torch.arange(TOKENS, device=device).unsqueeze(0) % vocabulary
     half = TOKENS // 2
     with torch.inference_mode():
-        served = model(input_ids=ids[:, half:], use_cache=False).logits.float()
-        if loaded and not torch.isfinite(served).all():
+        served = model(input_ids=ids[:, half:], use_cache=False).logits.float() if loaded else None
+        if served is not None and not torch.isfinite(served).all():
             raise OutcropError("the logits are not all finite numbers: the weights are damaged")
         attention.register()
         try:
@@ -67,7 +67,7 @@ def _try(model: Any, *, loaded: bool) -> str | None:
             packed = model(input_ids=ids, position_ids=positions, segments=(half, half), use_cache=False).logits.float()
         except OutcropError as fault:
             return str(fault)
-    if loaded and _distance(packed[:, half:], served) > TOLERANCE[model.dtype]:
+    if served is not None and _distance(packed[:, half:], served) > TOLERANCE[model.dtype]:
         return "packed training gives other logits than serving does"
     return None
 
