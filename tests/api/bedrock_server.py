@@ -27,7 +27,7 @@ from outcrop.catalog.catalog import Catalog
 from outcrop.identity import FirstKeys, Identity
 from outcrop.listen import Listener, Port
 from outcrop.objects.disk import Disk
-from outcrop.records import Job, Key, Model, Throughput
+from outcrop.records import Job, Key, Model, Throughput, new_id
 from outcrop.serve.fleet import Fleet
 from outcrop.store.database import Database
 from outcrop.store.store import Store
@@ -97,7 +97,7 @@ class Bedrock:
         """End a job as the scheduler does when its child is done; return its model."""
         job = self.rooms.store.jobs.by_arn(arn)
         assert job is not None
-        model_id = f"m{job.id[1:]}"
+        model_id = new_id()
         model = Model(
             arn=f"arn:aws:bedrock:{job.region}:{ACCOUNT}:custom-model/{LONG}/{model_id}",
             id=model_id,

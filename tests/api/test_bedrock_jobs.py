@@ -188,8 +188,7 @@ def test_output_may_be_any_prefix(server: Bedrock, client: Any, uri: str) -> Non
             {"baseModelIdentifier": f"arn:aws:bedrock:us-west-2::foundation-model/{EXPRESS}"},
             ("The provided model identifier is invalid", "us-east-1"),
         ),
-        ({"customizationType": "CONTINUED_PRE_TRAINING"}, ("'CONTINUED_PRE_TRAINING'", "FINE_TUNING", LONG)),
-        ({"customizationType": "DISTILLATION"}, ("'DISTILLATION'", "[FINE_TUNING]")),
+        ({"customizationType": "DISTILLATION"}, ("'DISTILLATION'", LONG, "[FINE_TUNING, CONTINUED_PRE_TRAINING]")),
         ({"customizationType": "TUNING"}, ("'TUNING' at 'customizationType'", "enum value set")),
         ({"hyperParameters": {"epochCount": "11"}}, ("'11' at 'hyperParameters.epochCount'", "between 1 and 10")),
         ({"hyperParameters": {"epochs": "1"}}, ("'hyperParameters.epochs'", "epochCount", "learningRateWarmupSteps")),
@@ -342,15 +341,6 @@ def test_unknown_jobs_and_other_regions(server: Bedrock, client: Any, operation:
         code, message, status = refused(getattr(asked, operation), jobIdentifier=identifier)
         assert (code, status) == ("ResourceNotFoundException", 404)
         assert identifier in message
-
-
-def test_a_custom_model_cannot_be_a_base_yet(server: Bedrock, client: Any) -> None:
-    model = server.complete(server.create_job(client))
-    for identifier in ("model-1", model.arn):
-        code, message, _ = refused(server.create_job, client, 2, baseModelIdentifier=identifier)
-        assert code == "ValidationException"
-        assert "not supported" in message
-        assert model.arn in message
 
 
 def test_our_own_hyperparameters_are_echoed_only_when_given(server: Bedrock, client: Any) -> None:
