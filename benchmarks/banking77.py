@@ -24,7 +24,7 @@ from botocore.config import Config
 
 from benchmarks.machine import machine
 from outcrop.catalog.catalog import Catalog
-from outcrop.datasets.plan import write_shard
+from outcrop.datasets.shards import write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.demo.server import point_boto3_at, served
 from outcrop.directory import DataDirectory

@@ -1,4 +1,4 @@
-"""What a run will do, from its own shards: steps, tokens in the model's own tokens, the longest example, what is not fit.
+"""What a run will do, from its own shards: steps, tokens in the model's own tokens, the longest example, and misfits.
 
 The shards are made by the very functions that the job calls, so plan and run cannot disagree; of a big file a sample is
 tokenised and the rest is reckoned from it, which the answer says. Knows datasets; nothing of time, memory or money.
@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from outcrop.datasets.formats import Fault
-from outcrop.datasets.plan import Plan, Shard, write_shard
+from outcrop.datasets.plan import Plan
+from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.estimate.sample import Sample, thinned
 from outcrop.records import TrainSpec

@@ -10,15 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from outcrop.datasets.check import KEPT_FAULTS, Report, check_pairs, failure_message, sum_fault
-from outcrop.datasets.formats import Fault
-from outcrop.datasets.plan import Shard, write_shard
+from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_message, sum_fault
+from outcrop.datasets.formats import FORMATS, Fault
+from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.train.deliver import Destination, manifest
 
-FORMATS: Final = ("prompt-completion",)
+TEMPLATED: Final = ("messages", "conversation")
+"""Formats whose records a chat template writes."""
 
 Passing = tuple[type[OutcropError], ...]
 """The client's errors that say nothing about the job: they go through as they are."""
@@ -82,6 +83,8 @@ def take_in(
         raise OutcropError(f"datasets of the form {spec.format!r} cannot be trained on here")
     destination = Destination(spec.output, spec.job_id)
     encoder = Encoder.read(Path(spec.base))
+    if spec.format in TEMPLATED:
+        encoder.chat.check(encoder)
     data, plan = directory / "data", directory / "plan"
     data.mkdir(exist_ok=True)
     plan.mkdir(exist_ok=True)
@@ -155,8 +158,9 @@ def _inspect(
     """Check one file, line by line and then in the model's own tokens."""
     path = directory / "data" / dataset.shard
     name = dataset.uri.rsplit("/", 1)[-1]
-    report = check_pairs(
+    report = check_file(
         path,
+        spec.format,
         spec.limits,
         dataset.purpose,
         lambda fault: write(_fault_line(dataset.uri, fault)),
@@ -171,11 +175,13 @@ def _inspect(
             unfit.append(fault)
 
     folder = directory / "plan" / dataset.shard
-    count = write_shard(path, encoder, folder, note, limits=spec.limits, longest=spec.max_sequence_length, pulse=pulse)
+    count = write_shard(
+        path, spec.format, encoder, folder, note, limits=spec.limits, longest=spec.max_sequence_length, pulse=pulse
+    )
     if count:
         faults = tuple(sorted((*report.faults, *unfit), key=lambda fault: (fault.line == 0, fault.line)))[:KEPT_FAULTS]
         return replace(report, accepted=report.accepted - count, fault_count=report.fault_count + count, faults=faults)
-    if report.passed and len(Shard.open(folder)) != report.records:
+    if report.passed and Shard.open(folder).records != report.records:
         raise OutcropError(f"{name} changed while it was read")
     return report
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from outcrop.datasets.plan import Plan, Shard
+from outcrop.datasets.plan import Plan
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 
@@ -29,12 +29,13 @@ def read_spec(path: Path) -> TrainSpec:
 
 def open_plan(spec: TrainSpec, folder: Path) -> Plan:
     """The plan of shards that were made before."""
-    return Plan(
-        train=Shard.open(folder / "train"),
-        validation=tuple(Shard.open(folder / f"validation-{index}") for index in range(len(spec.validation))),
+    return Plan.open(
+        folder,
+        validators=len(spec.validation),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         seed=spec.seed,
+        evaluation_share=spec.evaluation_share,
     )
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from outcrop import weights
-from outcrop.datasets.plan import Plan, Shard
+from outcrop.datasets.plan import Plan
+from outcrop.datasets.shards import Shard
 from outcrop.errors import OutcropError
 from outcrop.lora import LoraAdapter
 from outcrop.train import attention
@@ -35,8 +36,9 @@ class Packed:
     ids: Tensor
     """(1, T)."""
     positions: Tensor
-    """(1, T): from 0 in each example."""
+    """(1, T): from 0 in each segment."""
     segments: tuple[int, ...]
+    """Lengths of the stretches that see themselves only: an example is one, or several (see Shard.segments)."""
     rows: Tensor
     """Places whose next token is a label."""
     targets: Tensor
@@ -44,7 +46,7 @@ class Packed:
 
 
 class TextLearner:
-    """A decoder that learns completions; a Learner of the loop."""
+    """A decoder that learns the labels of its plan; a Learner of the loop."""
 
     def __init__(
         self,
@@ -170,15 +172,16 @@ def load_learner(
 
 def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:
     """Lay examples end to end: no padding, and no label across a boundary."""
-    ids, scored, segments = [], [], []
+    ids, scored = [], []
+    segments: list[int] = []
     for index in examples:
         tokens, marks = shard.example(index)
         ids.append(tokens)
         scored.append(marks)
-        segments.append(len(tokens))
+        segments += shard.segments(index)
     row = np.concatenate(ids).astype(np.int64)
     labels = np.flatnonzero(np.concatenate(scored))
-    # A label is predicted from the place before it, which is in the same example: a first token is never a label.
+    # A label is predicted from the place before it, which is in the same segment: a first token is never a label.
     return Packed(
         ids=torch.from_numpy(row).unsqueeze(0).to(device),
         positions=torch.cat([torch.arange(length) for length in segments]).unsqueeze(0).to(device),

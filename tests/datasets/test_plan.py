@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from outcrop.datasets.formats import Fault
-from outcrop.datasets.plan import Plan, Shard, order, plan_document, write_shard
+from outcrop.datasets.plan import Plan, order, plan_document
+from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.records import Limits
@@ -49,7 +50,7 @@ def shard_of(folder: Path, pairs: Pairs, target: Path, **options: object) -> tup
     lines = [json.dumps({"prompt": prompt, "completion": completion}) for prompt, completion in pairs]
     source.write_text("\n".join(lines) + "\n")
     faults: list[Fault] = []
-    count = write_shard(source, Encoder.read(folder), target, faults.append, **options)  # type: ignore[arg-type]
+    count = write_shard(source, "prompt-completion", Encoder.read(folder), target, faults.append, **options)  # type: ignore[arg-type]
     return count, faults
 
 
@@ -156,7 +157,8 @@ def test_every_epoch_takes_every_example_once_and_keeps_the_short_last_step(
         assert sorted(index for examples in taken for index in examples) == list(range(10))
     assert plan.examples(0).tolist() != plan.examples(3).tolist()
     assert plan_document(plan) == {
-        "examples": 10, "validation_examples": 10, "tokens": int(shard.offsets[-1]) * 3,
+        "records": 10, "examples": 10, "validation_examples": 10, "held_out": 0, "splits": 0,
+        "tokens": int(shard.offsets[-1]) * 3,
         "scored_tokens": shard.scored_tokens() * 3, "steps": 9, "steps_per_epoch": 3, "epochs": 3, "batch_size": 4,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from outcrop.datasets.plan import Shard
+from outcrop.datasets.shards import Shard
 from outcrop.errors import OutcropError
 from outcrop.records import Limits, TrainSpec
 from outcrop.train.events import StopAsked
@@ -117,8 +117,8 @@ def test_a_stop_ends_the_intake(spec: TrainSpec, tmp_path: Path, store: Memory) 
 
 
 def test_a_form_that_is_not_carried_out_is_refused(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
-    with pytest.raises(OutcropError, match="'messages' cannot be trained on here"):
-        take(replace(spec, format="messages"), tmp_path, store)
+    with pytest.raises(OutcropError, match="'pictures' cannot be trained on here"):
+        take(replace(spec, format="pictures"), tmp_path, store)
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_refused(tmp_path: Path) -> None:

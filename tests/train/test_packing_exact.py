@@ -1,6 +1,7 @@
 """Packed training is exact: the same losses and gradients as each example alone, and as PEFT with transformers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from outcrop.datasets.plan import Plan, Shard, write_shard
+from outcrop.datasets.plan import Plan
+from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.lora import Adapters, LoraAdapter
@@ -35,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 def plan_of(base: Path, source: Path, folder: Path, *, batch: int = 4, epochs: int = 1) -> Plan:
-    assert write_shard(source, Encoder.read(base), folder / "shard", lambda fault: None) == 0
+    assert write_shard(source, "prompt-completion", Encoder.read(base), folder / "shard", lambda fault: None) == 0
     return Plan(Shard.open(folder / "shard"), (), epochs, batch, seed=5)
 
 
@@ -119,7 +121,7 @@ def test_a_token_budget_changes_no_loss(llama: Path, write_pairs: Callable[..., 
 
 def test_a_step_without_labels_has_no_gradient(llama: Path, write_pairs: Callable[..., Path], tmp_path: Path) -> None:
     plan = plan_of(llama, write_pairs(4), tmp_path)
-    silent = Shard(plan.train.tokens, np.zeros_like(plan.train.scored), plan.train.offsets)
+    silent = replace(plan.train, scored=np.zeros_like(plan.train.scored))
     learner = lora(llama, Plan(silent, (), 1, 4, seed=0))
     tally = learner.learn(0)
     assert (tally.nll, tally.scored) == (0.0, 0)
