@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcrop.datasets.formats import SNIPPET, Fault, Pair, parse_pair, snippet
+from outcrop.datasets.formats import SNIPPET, Fault, Pair, Record, parse, snippet
 
 REFUSED: list[tuple[bytes, int, str, str]] = [
     (b"", 0, "blank", "jsonl"),
     (b"   ", 0, "blank", "jsonl"),
     (b'{"prompt":"a","completion":"c"', 31, "middle of a record", "jsonl"),
     (b'{"prompt":"a" "completion":"c"}', 15, "expected ',' or '}'", "jsonl"),
-    (b'{"prompt":"a","completion":"c"} x', 34, "trailing", "jsonl"),
+    (b'{"prompt":"a","completion":"c"} x', 33, "trailing", "jsonl"),
     (b'{"prompt":"a","completion":NaN}', 28, "invalid character", "jsonl"),
     (b'{"prompt":"a\tb","completion":"c"}', 13, "U+0009", "jsonl"),
     ('{"prompt":"日本", "completion":x}'.encode(), 30, "invalid character", "jsonl"),
@@ -34,6 +34,10 @@ REFUSED: list[tuple[bytes, int, str, str]] = [
     (b'{"completion":"","prompt":"x"}', 15, "completion is empty", "shape"),
     (b'["a"]', 1, "must be an object, not array", "shape"),
 ]
+
+
+def parse_pair(line: bytes, number: int) -> Record | Fault:
+    return parse("prompt-completion", line, number)
 
 
 @pytest.mark.parametrize(("line", "column", "reason", "kind"), REFUSED)
