@@ -29,8 +29,6 @@ class Tables:
 
     rows: tuple[FoundationModel, ...]
     weights: Mapping[str, WeightsRow]
-    extra: frozenset[str]
-    """Ids of the models that the user's file adds or changes."""
 
 
 def read(models: Path, extra: Path | None = None) -> Tables:
@@ -39,25 +37,34 @@ def read(models: Path, extra: Path | None = None) -> Tables:
     A table of the user's file is laid over ours of the same name, member by member, so one line can change one quota.
     """
     ours = _document(models, OURS)
-    theirs = _document(extra, USERS) if extra else {}
-    located = _located(theirs, extra.parent) if extra else {}
-    named = {column: _over(ours.get(column, {}), located.get(column, {})) for column in NAMED}
-    ours_rows, their_rows = ours.get("models", {}), located.get("models", {})
-    rows = []
-    for model_id in dict.fromkeys((*ours_rows, *their_rows)):
-        changed = model_id in their_rows
-        with_file = extra if changed and extra else models
-        try:
-            table = _named(model_id, ours_rows.get(model_id, {}), named)
-            if changed:
-                table = _over(table, their_rows[model_id])
+    theirs = _located(_document(extra, USERS), extra.parent) if extra else {}
+    named = {column: _over(ours[column], theirs.get(column, {})) for column in NAMED}
+    our_rows = ours["models"]
+    their_rows = _by_our_ids(our_rows, theirs.get("models", {}))
+    try:
+        rows = []
+        for model_id in {**our_rows, **their_rows}:
+            # Ours with its names resolved first, so that theirs is laid over what the names stand for.
+            table = _over(_named(model_id, our_rows.get(model_id, {}), named), their_rows.get(model_id, {}))
             rows.append(_row(model_id, _named(model_id, _full(model_id, table, ours["defaults"]), named)))
-        except ValueError as fault:
-            raise unreadable(with_file, fault) from fault
-    weights = {**_weights(models, ours.get("weights", {}))}
-    for name, table in located.get("weights", {}).items():
-        weights |= _weights(extra or models, {name: _over(ours.get("weights", {}).get(name, {}), table)})
-    return Tables(tuple(rows), weights, frozenset(their_rows))
+        weights = {
+            name: decode(f"weights {name}", table, WeightsRow)
+            for name, table in _over(ours["weights"], theirs.get("weights", {})).items()
+        }
+    except ValueError as fault:
+        # Ours alone is right, as its tests see to: what is wrong came with theirs.
+        raise unreadable(extra or models, fault) from fault
+    return Tables(tuple(rows), weights)
+
+
+def _by_our_ids(ours: Mapping[str, Table], theirs: Mapping[str, Table]) -> dict[str, Table]:
+    """The user's rows, those of ours under the id of our table, whichever of its ids the user wrote."""
+    ids = {model_id: key for key, row in ours.items() for model_id in (key, *row["provisioned_ids"])}
+    rows: dict[str, Table] = {}
+    for model_id, table in theirs.items():
+        key = ids.get(model_id, model_id)
+        rows[key] = _over(rows.get(key, {}), table)
+    return rows
 
 
 def unreadable(path: Path, fault: Exception) -> OutcropError:
@@ -155,17 +162,18 @@ def _full_way(kind: str, way: object, body: object, defaults: Table) -> object:
 
 def _row(model_id: str, table: Table) -> FoundationModel:
     place = f"model {model_id}"
+    decode(place, {**table, "customizations": {}}, FoundationModel)
     ways = table["customizations"]
     for kind, way in ways.items() if isinstance(ways, dict) else ():
-        # Part by part first: msgspec names no keys of tables, and a reader needs them.
+        # Part by part before the whole: msgspec names no keys of tables, and a reader needs them.
         where = f"{place}: customizations.{kind}"
         rules = way.get("hyperparameters") if isinstance(way, dict) else None
         for name, rule in rules.items() if isinstance(rules, dict) else ():
             decode(f"{where}.hyperparameters.{name}", rule, Parameter)
         decode(where, way, CustomizationRow)
     row = decode(place, table, FoundationModel)
-    for fault in _faults(row):
-        raise ValueError(f"{place}: {fault}")
+    if faults := list(_faults(row)):
+        raise ValueError(f"{place}: {'; '.join(faults)}")
     return row
 
 
@@ -199,10 +207,3 @@ def _way_faults(kind: str, way: CustomizationRow) -> Iterator[str]:
             yield f".hyperparameters.{name}: nothing here would act on it; there are {', '.join(MEANT)}"
         if reason := refuse_default(name, rule):
             yield f".hyperparameters.{name}: {reason}"
-
-
-def _weights(path: Path, tables: Mapping[str, Table]) -> dict[str, WeightsRow]:
-    try:
-        return {name: decode(f"weights {name}", table, WeightsRow) for name, table in tables.items()}
-    except ValueError as fault:
-        raise unreadable(path, fault) from fault

@@ -360,7 +360,10 @@ def test_every_rows_own_default_lands_on_the_weights_own_rate(model: str) -> Non
     bundled = CATALOG.weights["bundled:text"]
     for kind, way in one.customizations.items():
         default = float(way.hyperparameters[way.rate].default or "nan")
-        assert CATALOG.effective_learning_rate(one, "lora", default, None, kind) == (bundled.learning_rate["lora"], None)
+        assert CATALOG.effective_learning_rate(one, "lora", default, None, kind) == (
+            bundled.learning_rate["lora"],
+            None,
+        )
         rate, _ = CATALOG.effective_learning_rate(one, "full", default / 2, "/models/x", kind)
         assert rate == pytest.approx(CATALOG.weights["other"].learning_rate["full"] / 2)
 
