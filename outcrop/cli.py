@@ -5,10 +5,12 @@ import sys
 import typer
 from rich.markup import escape
 
+from outcrop.commands.check import check
 from outcrop.commands.demo import demo
 from outcrop.commands.env import env
 from outcrop.commands.models import models
 from outcrop.commands.options import error_console
+from outcrop.commands.plan import plan
 from outcrop.commands.serve import serve
 from outcrop.errors import OutcropError
 
@@ -22,6 +24,8 @@ commands = typer.Typer(
 commands.command()(serve)
 commands.command()(env)
 commands.add_typer(models, name="models")
+commands.command()(check)
+commands.command()(plan)
 commands.command()(demo)
 
 

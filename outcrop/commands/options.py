@@ -32,6 +32,9 @@ Host = Annotated[
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port; 0 for any free one. Default: 4580", show_default=False)]
 
+SPIN_COUNT = "1000"
+"""How long OpenMP's threads spin for each other before they sleep: docs/decisions/spinning.md has the measurements."""
+
 
 def settings_from(**given: Any) -> Settings:
     """Settings with the command line's values on top; raises OutcropError that names the wrong setting."""
@@ -45,6 +48,12 @@ def settings_from(**given: Any) -> Settings:
         raise OutcropError(
             "wrong settings (command line, OUTCROP_… or outcrop.toml):\n  " + "\n  ".join(lines)
         ) from None
+
+
+def spin_briefly() -> None:
+    """Let this process's children not spin; whoever set it, or OpenMP's own wait policy, knows better."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 @contextmanager

@@ -10,10 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from outcrop.commands.options import Data, Host, Port, error_console, settings_from
-
-SPIN_COUNT = "1000"
-"""How long OpenMP's threads spin for each other before they sleep: docs/decisions/spinning.md has the measurements."""
+from outcrop.commands.options import Data, Host, Port, error_console, settings_from, spin_briefly
 
 
 def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
@@ -21,9 +18,7 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
     from outcrop.app import build
     from outcrop.logs import configure
 
-    # Children inherit it; whoever set it, or OpenMP's own wait policy, knows better.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    spin_briefly()
     # The database holds keys and the buckets hold training data: what the server makes is its user's alone.
     os.umask(0o077)
     settings = settings_from(data=data, host=host, port=port)

@@ -12,7 +12,8 @@ from typing import Any
 
 from outcrop.catalog.rows import Prices
 from outcrop.datasets.plan import Plan
-from outcrop.estimate.calibration import Calibration, NoCalibration, calibrate, document
+from outcrop.estimate.calibration import Calibration, NoCalibration, calibrate
+from outcrop.estimate.calibration import document as measurements
 from outcrop.estimate.duration import Duration, duration
 from outcrop.estimate.foresight import Foresight, Source, Unfit, foresee
 from outcrop.estimate.price import Price, price
@@ -48,6 +49,19 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is asked for."""
+
+    model_id: str
+    """The foundation model's long id."""
+    model_name: str
+    customization: str
+    hyperparameters: Mapping[str, str]
+    """As a job would echo them: defaults filled in."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a job will do and take; no member of it is a guess without saying so."""
 
@@ -66,6 +80,15 @@ class Estimate:
         """Whether the job would find its examples short enough."""
         return isinstance(self.plan, Foresight)
 
+    @property
+    def failure(self) -> str | None:
+        """What a job would fail for, though every line is good; None where nothing is known of that kind."""
+        if isinstance(self.plan, Foresight):
+            return None
+        about = "about " if self.plan.estimated else ""
+        first = next((f": {name}, line {fault.line}: {fault.reason}" for name, fault in self.plan.faults), "")
+        return f"{about}{self.plan.count:,} examples are longer than the weights {self.spec.base_name} take{first}"
+
     def document(self) -> dict[str, Any]:
         """As JSON's types: seconds, bytes, dollars."""
         spec = self.spec
@@ -76,11 +99,26 @@ class Estimate:
             "plan": _plan(self.plan),
             "time": self.duration.document() if self.duration else None,
             "time_unknown": self.unknown,
-            "calibration": document(self.calibration) if self.calibration else None,
+            "calibration": measurements(self.calibration) if self.calibration else None,
             "memory": self.memory.document() if self.memory else None,
             "disk": self.disk.document() if self.disk else None,
             "price": self.price.document(),
         }
+
+
+def document(proposal: Proposal, checked: Survey, found: Estimate | None) -> dict[str, Any]:
+    """The whole answer as JSON's types. found: None for a dataset that did not pass."""
+    passed = found is not None and found.fits
+    return {
+        "passed": passed,
+        "model": proposal.model_id,
+        "customization_type": proposal.customization,
+        "hyper_parameters": dict(proposal.hyperparameters),
+        "warnings": list(proposal.warnings),
+        "failure_message": checked.failure or (None if found is None else found.failure),
+        "dataset": checked.document(),
+        "estimate": found.document() if found else None,
+    }
 
 
 def estimate(spec: TrainSpec, checked: Survey, terms: Terms, progress: Progress = lambda _: None) -> Estimate:

@@ -36,6 +36,10 @@ class Foresight:
 
     examples: int
     validation_examples: int
+    held_out: int
+    """Examples of the training file that are kept for evaluation: evalPercentage without a validation file."""
+    splits: int
+    """Documents that go on in the next sequence."""
     epochs: int
     batch_size: int
     steps_per_epoch: int
@@ -48,6 +52,8 @@ class Foresight:
     longest: int
     """Tokens of the longest example."""
     median: int
+    packed: bool
+    """Whether examples are full sequences of packed documents: continued pre-training."""
     estimated: bool
     """Whether tokens were counted in a sample; examples and steps of fine-tuning are exact all the same."""
     sampled_examples: int
@@ -106,30 +112,35 @@ def foresee(
         too_long += count * source.records / sample.lines
     if too_long:
         return Unfit(round(too_long), not all(sample.whole for sample in samples), tuple(faults))
-    plan = Plan(
-        train=Shard.open(folder / "plan" / "train"),
-        validation=tuple(Shard.open(folder / "plan" / f"validation-{at}") for at in range(len(sources) - 1)),
+    plan = Plan.open(
+        folder / "plan",
+        validators=len(sources) - 1,
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         seed=spec.seed,
+        evaluation_share=spec.evaluation_share,
     )
     shares = [source.records / sample.lines for (_, source), sample in zip(sources, samples, strict=True)]
-    return _sizes(plan, shares, samples), plan
+    return _sizes(plan, shares, samples, packed=spec.format == "text"), plan
 
 
-def _sizes(plan: Plan, shares: Sequence[float], samples: Sequence[Sample]) -> Foresight:
+def _sizes(plan: Plan, shares: Sequence[float], samples: Sequence[Sample], *, packed: bool) -> Foresight:
     """The plan's sizes, those of samples multiplied to their files'."""
     share = shares[0]
     lengths = plan.train.lengths()
     examples = round(len(plan.train) * share)
     steps = -(-examples // plan.batch_size)
+    # What is held out of the training file is as much of a sample as the rest of it.
+    each_share = [share] if plan.held_out else shares[1:]
     validation = [
-        (round(len(shard) * each), round(int(shard.offsets[-1]) * each))
-        for shard, each in zip(plan.validation, shares[1:], strict=True)
+        (round(len(shard) * each), round(shard.total() * each))
+        for shard, each in zip(plan.validation, each_share, strict=True)
     ]
     return Foresight(
         examples=examples,
         validation_examples=sum(count for count, _ in validation),
+        held_out=round(plan.held_out * share),
+        splits=round(plan.train.splits * share),
         epochs=plan.epochs,
         batch_size=plan.batch_size,
         steps_per_epoch=steps,
@@ -139,6 +150,7 @@ def _sizes(plan: Plan, shares: Sequence[float], samples: Sequence[Sample]) -> Fo
         validation_tokens=sum(tokens for _, tokens in validation),
         longest=int(lengths.max()),
         median=int(np.median(lengths)),
+        packed=packed,
         estimated=not all(sample.whole for sample in samples),
         sampled_examples=len(plan.train),
     )

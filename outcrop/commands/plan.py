@@ -1,0 +1,189 @@
+"""outcrop plan: what a customization job will do, take and cost on this machine, before anything runs.
+
+Asks the same functions as the job itself: its hyperparameters, its spec, its shards, its training loop for a few steps.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from outcrop.commands.dataset import FAULTS, AsJson, File, Model, Type, Validation, brought, find_kind, find_row, usage
+from outcrop.commands.options import Data, open_store, settings_from, spin_briefly
+from outcrop.directory import DataDirectory
+from outcrop.errors import OutcropError
+from outcrop.records import Job, TrainSpec
+from outcrop.records import Model as CustomModel
+from outcrop.settings import Settings
+
+if TYPE_CHECKING:
+    from outcrop.catalog.catalog import Catalog
+    from outcrop.catalog.rows import Customization, FoundationModel
+    from outcrop.estimate.survey import Input
+
+EXACT_BYTES = 64 << 20
+"""Of a larger file a sample is tokenised; --exact tokenises all of it."""
+
+
+def plan(
+    file: File,
+    model: Model = None,
+    type: Type = "FINE_TUNING",
+    validation: Validation = None,
+    hyper: Annotated[
+        list[str] | None,
+        typer.Option("--hyper", metavar="NAME=VALUE", help="A hyperparameter as in the job: epochCount=3."),
+    ] = None,
+    calibration: Annotated[
+        bool,
+        typer.Option(
+            "--calibration/--no-calibration", help="Take a few real training steps to know the time and the memory."
+        ),
+    ] = True,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Tokenise every line of a big file instead of a sample of 64 MB.")
+    ] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a job will do, take and cost before it runs: steps, tokens, time, memory, disk, price.
+
+    Ends with status 0 for a plan, 1 for a dataset that a job would refuse, 2 where nothing could be said.
+    """
+    from outcrop.catalog.catalog import Catalog
+    from outcrop.commands.plan_view import show_plan, steps_shown
+    from outcrop.commands.report_view import show_survey
+    from outcrop.estimate.estimate import Proposal, Terms, document, estimate
+    from outcrop.estimate.survey import survey
+
+    told = Console(stderr=True, highlight=False)
+    with usage():
+        settings = settings_from(data=data)
+        directory = DataDirectory(settings.data.absolute())
+        catalog = Catalog.load(settings.catalog, fetched=directory.weights)
+        row = find_row(catalog, model)
+        kind = find_kind(row, type)
+        with brought(file, validation or (), told) as (inputs, scratch):
+            given = catalog.hyperparameters(row, kind, _pairs(hyper or ()))
+            spec, warning = _spec(settings, catalog, row, kind, given, inputs)
+            job = Proposal(row.long_id, row.name, kind, given, (warning,) if warning else ())
+            checked = survey(inputs, spec.format, spec.limits)
+            found = None
+            if checked.passed:
+                with steps_shown(told) as progress:
+                    found = estimate(
+                        spec,
+                        checked,
+                        Terms(
+                            scratch=scratch,
+                            place=directory.root if directory.root.exists() else Path.cwd(),
+                            environment=_environment(settings),
+                            prices=row.prices,
+                            kept=directory.calibrations if directory.root.exists() else None,
+                            budget=sys.maxsize if exact else EXACT_BYTES,
+                            calibrated=calibration,
+                            machine_hour=settings.machine_cost_per_hour,
+                        ),
+                        progress,
+                    )
+    passed = found is not None and found.fits
+    if as_json:
+        print(json.dumps(document(job, checked, found), ensure_ascii=False, indent=2))
+    elif found is None:
+        show_survey(Console(highlight=False), checked, row.long_id, spec.format)
+    else:
+        show_plan(Console(highlight=False), job, checked, found)
+    if not passed:
+        raise typer.Exit(FAULTS)
+
+
+class RowsOwn:
+    """Without a data directory nobody has chosen other weights, and there are no custom models."""
+
+    def weights_of(self, model_id: str) -> str | None:
+        """See WeightsChoice."""
+        return None
+
+    def by_arn(self, arn: str) -> CustomModel | None:
+        """See jobs.spec.Models."""
+        return None
+
+
+def _pairs(hyper: Sequence[str]) -> dict[str, str]:
+    """Name and value of every --hyper; raises OutcropError for one without a name or a sign between."""
+    found: dict[str, str] = {}
+    for pair in hyper:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise OutcropError(f"--hyper {pair}: give NAME=VALUE, as epochCount=3")
+        if name in found:
+            raise OutcropError(f"--hyper {name} is given twice: {found[name]} and {value}")
+        found[name] = value
+    return found
+
+
+@contextmanager
+def _models(settings: Settings) -> Iterator[Any]:
+    """Who knows which weights were chosen: the data directory's store, if there is one."""
+    if not DataDirectory(settings.data.absolute()).credentials.exists():
+        yield RowsOwn()
+        return
+    with open_store(settings.data) as store:
+        yield store.models
+
+
+def _spec(
+    settings: Settings,
+    catalog: "Catalog",
+    row: "FoundationModel",
+    kind: "Customization",
+    given: dict[str, str],
+    inputs: "Sequence[Input]",
+) -> tuple[TrainSpec, str | None]:
+    """What the child of such a job would be told: made by the function that makes it of a real one."""
+    from outcrop.jobs.spec import specifier
+
+    now = datetime.now(UTC)
+    request = {
+        "baseModelIdentifier": f"arn:aws:bedrock:{settings.region}::foundation-model/{row.long_id}",
+        "customizationType": kind,
+        "hyperParameters": given,
+        "trainingDataConfig": {"s3Uri": inputs[0].uri},
+        "validationDataConfig": {"validators": [{"s3Uri": each.uri} for each in inputs[1:]]},
+        "outputDataConfig": {"s3Uri": "s3://nowhere/"},
+        "customModelName": "plan",
+    }
+    job = Job(
+        arn=f"arn:aws:bedrock:{settings.region}:{settings.account}:model-customization-job/{row.long_id}/plan",
+        id="plan",
+        name="plan",
+        region=settings.region,
+        status="InProgress",
+        base_model_id=row.long_id,
+        request=request,
+        created=now,
+        modified=now,
+    )
+    with _models(settings) as models:
+        specify = specifier(
+            catalog,
+            models,
+            DataDirectory(settings.data.absolute()).models,
+            settings.checkpoint_seconds,
+            enforce_advice=settings.advised_minima == "enforce",
+        )
+        return specify(job)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The variables of the child that takes the steps: those that a job's child would have."""
+    spin_briefly()
+    threads = {"OMP_NUM_THREADS": str(settings.training_threads)} if settings.training_threads else {}
+    return {**os.environ, **threads}

@@ -1,0 +1,171 @@
+"""A plan on a terminal: what the job will do, how long it takes, what it needs and costs.
+
+Knows Rich and the estimate; nothing of how any number of it came about. Made for 80 columns and wider ones.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from outcrop.commands.report_view import facts, size
+from outcrop.estimate.calibration import Calibration
+from outcrop.estimate.duration import Duration
+from outcrop.estimate.estimate import Estimate, Proposal
+from outcrop.estimate.foresight import Foresight, Unfit
+from outcrop.estimate.price import Price
+from outcrop.estimate.room import DiskNeed, MemoryNeed
+from outcrop.estimate.survey import Survey
+
+STAGES = {
+    "tokenising": "writing the records in the model's own tokens …",
+    "calibrating": "taking a few real training steps …",
+}
+
+Rows = list[tuple[str, str | Text]]
+
+
+@contextmanager
+def steps_shown(console: Console) -> Iterator[Callable[[str], None]]:
+    """What is done now, on standard error while it lasts."""
+    with console.status("") as status:
+        yield lambda stage: status.update(STAGES.get(stage, stage))
+
+
+def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate) -> None:
+    """The whole plan."""
+    console.print(f"[bold]{escape(job.model_name)}[/bold]  {escape(job.model_id)}, {job.customization}")
+    given = ", ".join(f"{name} {value}" for name, value in job.hyperparameters.items())
+    spec = found.spec
+    tuned = f"LoRA of rank {spec.lora_rank}" if spec.method == "lora" else "all weights"
+    rows: Rows = [
+        ("hyperparameters", given),
+        ("runs on", f"{spec.base_name}, {tuned}, learning rate {spec.learning_rate:g}"),
+    ]
+    console.print(facts(rows))
+    for warning in job.warnings:
+        console.print(Padding(Text(warning, style="yellow"), (0, 0, 0, 2)))
+    if isinstance(found.plan, Unfit):
+        _unfit(console, found, found.plan)
+        return
+    _section(console, "work", _work(found.plan, checked))
+    if found.duration is not None and found.calibration is not None:
+        _section(console, "time on this machine", _time(found.duration, found.calibration))
+    else:
+        _section(console, "time on this machine", [("unknown", found.unknown or "")])
+    if found.memory is not None and found.disk is not None:
+        _section(console, "memory and disk", _room(found.memory, found.disk))
+    _section(console, "price", _price(found.price))
+    console.print()
+    console.print("[bold green]nothing was started[/bold green]  a job would take this dataset")
+
+
+def clock(seconds: float) -> str:
+    """A span for people: 8 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    whole = round(seconds)
+    for unit, scale, smaller, under in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= scale:
+            rest = whole % scale // under
+            return f"{whole // scale} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
+def dollars(amount: float) -> str:
+    """US dollars; small amounts keep two digits that say something."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.2g}"
+
+
+def _section(console: Console, title: str, rows: Rows) -> None:
+    console.print()
+    console.print(f"[bold]{title}[/bold]")
+    console.print(facts(rows))
+
+
+def _work(plan: Foresight, checked: Survey) -> Rows:
+    about = "about " if plan.estimated else ""
+    what = "sequences" if plan.packed else "examples"
+    rows: Rows = [
+        (what, f"{plan.examples:,}, {plan.batch_size:,} a step"),
+        ("steps", f"{plan.steps:,}: {plan.epochs:,} epoch{'s' * (plan.epochs != 1)} of {plan.steps_per_epoch:,}"),
+        ("tokens", f"{about}{plan.tokens:,} of the model's own, {plan.scored_tokens:,} of them scored"),
+        ("an example", f"median {plan.median:,}, longest {plan.longest:,} tokens; none is cut"),
+    ]
+    if plan.packed:
+        rows[3] = ("packed", f"{checked.reports[0].records:,} documents to the full length of {plan.longest:,} tokens")
+    if plan.validation_examples:
+        rows.append(("validation", f"{plan.validation_examples:,} examples, {about}{plan.validation_tokens:,} tokens"))
+    if plan.estimated:
+        rows.append(("sampled", f"tokens were counted in {plan.sampled_examples:,} examples; --exact counts them all"))
+    return rows
+
+
+def _time(span: Duration, found: Calibration) -> Rows:
+    where = found.device if found.device != "cpu" else f"{found.threads} threads"
+    cached = ", kept from an earlier plan" if found.cached else ""
+    rows: Rows = [
+        ("the whole job", Text(f"{clock(span.low)} to {clock(span.high)}", style="bold")),
+        ("of it training", f"{clock(span.training)} at {span.tokens_per_second:,.0f} tokens/s"),
+    ]
+    if span.evaluation >= 1:
+        rows.append(("evaluation", clock(span.evaluation)))
+    other = span.likely - span.training - span.evaluation
+    rows.append(("the rest", f"{clock(other)}: check, tokenise, load the weights, save"))
+    rows.append(("measured", f"{found.steps} real training steps on {where} in {found.dtype}{cached}"))
+    return rows
+
+
+def _room(memory: MemoryNeed, disk: DiskNeed) -> Rows:
+    source = "measured in the largest step" if memory.source == "calibration" else "reckoned, not measured"
+    parts = (
+        f"{size(memory.parameters)} weights, {size(memory.gradients)} gradients, {size(memory.optimizer)} optimizer, "
+        f"{size(memory.activations)} activations, {size(memory.process)} the program itself"
+    )
+    return [
+        ("memory", _enough(f"{size(memory.needed)} ({source})", size(memory.available), memory.fits)),
+        ("", parts),
+        ("disk", _enough(f"{size(disk.needed)} while it runs", size(disk.free), disk.fits)),
+        ("", f"{size(disk.result)} stay: the finished weights"),
+    ]
+
+
+def _enough(need: str, there: str, fits: bool) -> Text:
+    if fits:
+        return Text(f"{need}; {there} are free")
+    return Text(f"{need}; only {there} are free: the job would fail", style="bold red")
+
+
+def _price(price: Price) -> Rows:
+    rows: Rows = []
+    if price.aws_training is None:
+        rows.append(("AWS", f"no list price is known; it would charge for {price.tokens:,} tokens"))
+    else:
+        rows.append(("AWS", f"{dollars(price.aws_training)} by its list price: {price.tokens:,} tokens of all epochs"))
+    if price.aws_storage_month is not None:
+        rows.append(("", f"and {dollars(price.aws_storage_month)} a month to keep the model"))
+    if price.aws_unit_hour is not None:
+        rows.append(("", f"and {dollars(price.aws_unit_hour)} an hour for each model unit that serves it"))
+    if price.machine_hour is None:
+        rows.append(("here", "$0 beyond your own machine (the setting machine_cost_per_hour says what that costs)"))
+    elif price.ours_high == 0:
+        rows.append(("here", f"unknown, as the time is; the machine costs {dollars(price.machine_hour)} an hour"))
+    else:
+        span = f"{dollars(price.ours_low)} to {dollars(price.ours_high)}"
+        rows.append(("here", f"{span} at {dollars(price.machine_hour)} an hour of this machine"))
+    return rows
+
+
+def _unfit(console: Console, found: Estimate, plan: Unfit) -> None:
+    """Why there is no plan."""
+    console.print()
+    console.print(Text.assemble(("failed", "bold red"), f"  {found.failure}"))
+    for name, fault in plan.faults[1:]:
+        console.print(Padding(Text(f"{name}, line {fault.line:,}: {fault.reason}"), (0, 0, 0, 2)))
+    console.print(Padding(Text("Nothing is ever cut: shorten them, or put weights with a longer context behind the id "
+                               "with `outcrop models use`.", style="dim"), (0, 0, 0, 2)))  # fmt: skip
