@@ -235,6 +235,8 @@ class TrainSpec:
     """As echoed to the caller, for lineage."""
     customization: str = "FINE_TUNING"
     """customizationType."""
+    model_name: str = ""
+    """customModelName, for lineage."""
     parent: str | None = None
     """Folder of the custom model that the job starts from; None: the base alone. A PEFT folder is an adapter on `base`;
     a whole model's folder stands in `base` itself, and then `whole_parent` is true."""

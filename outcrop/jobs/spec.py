@@ -94,6 +94,7 @@ def train_spec(
         checkpoint_seconds=checkpoint_seconds,
         hyperparameters=dict(echoed),
         customization=kind,
+        model_name=job.request["customModelName"],
         parent=str(start.adapter) if start.adapter else None,
         parent_arn=start.custom.arn if start.custom else None,
         whole_parent=start.whole,

@@ -1,8 +1,10 @@
-"""Where a result comes from: data, base, tokenizer, hyperparameters asked and effective, seed and versions.
+"""Where a result comes from: data, base, tokenizer, template, hyperparameters asked and effective, seed, code, machine.
 
-Written beside the weights as lineage.json, so that they carry their own story wherever they are copied.
+Written beside the weights as lineage.json and among the job's outputs, so that it goes wherever they are copied. The
+stories of all ancestors down to the foundation weights stand in it, so it stays whole when they are deleted.
 """
 
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -16,55 +18,122 @@ import torch
 from outcrop import weights
 from outcrop.datasets.plan import Plan, plan_document
 from outcrop.datasets.tokens import Encoder
+from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.train.intake import Dataset
 from outcrop.train.loop import Progress
+from outcrop.train.revision import code
 from outcrop.train.text import TextLearner
 
+LINEAGE_FILE: Final = "lineage.json"
+WEIGHTS: Final = "*.safetensors"
+
 EFFECTIVE: Final = (
-    "method", "epochs", "batch_size", "learning_rate", "warmup_steps", "schedule", "lora_rank", "lora_alpha",
-    "weight_decay", "clip", "seed", "max_sequence_length",
+    "method", "format", "epochs", "batch_size", "learning_rate", "warmup_steps", "schedule", "lora_rank", "lora_alpha",
+    "weight_decay", "clip", "seed", "max_sequence_length", "early_stopping_patience", "early_stopping_threshold",
+    "evaluation_share",
 )  # fmt: skip
 """Members of the spec that decided the run."""
 
 
+def ancestors(spec: TrainSpec) -> list[dict[str, Any]]:
+    """The stories of all models that the job's parent comes from and its own, oldest first; none without a parent.
+
+    Raises OutcropError for a parent without a story: better before the training than after.
+    """
+    if spec.parent_arn is None:
+        return []
+    path = Path(spec.parent or spec.base) / LINEAGE_FILE
+    try:
+        story: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutcropError(f"{path}, the lineage of {spec.parent_arn}, cannot be read: {error}") from error
+    own = {name: value for name, value in story.items() if name != "ancestors"}
+    return [*story.get("ancestors", []), {"model_arn": spec.parent_arn, **own}]
+
+
 def lineage(
-    spec: TrainSpec, plan: Plan, datasets: Sequence[Dataset], learner: TextLearner, progress: Progress
+    spec: TrainSpec,
+    plan: Plan,
+    datasets: Sequence[Dataset],
+    learner: TextLearner,
+    progress: Progress,
+    *,
+    folder: Path,
 ) -> dict[str, Any]:
-    """The story of a finished run, as JSON's types; the same for the same job however often it was interrupted."""
-    base = Path(spec.base)
-    stated = asdict(spec)
+    """The story of a finished run whose weights lie in `folder`, as JSON's types.
+
+    The same for the same job however often it was interrupted.
+    """
     return {
         "job_arn": spec.job_arn,
+        "model_name": spec.model_name,
         "base_model_id": spec.base_model_id,
-        "base": {
-            "name": spec.base_name,
-            "sha256": weights.fingerprint(base),
-            "tokenizer_sha256": Encoder.read(base).fingerprint,
-            "parameters": learner.total_parameters(),
-        },
+        "customization": spec.customization,
+        "base": _base(spec, learner),
+        "parent": _parent(spec),
         "datasets": [asdict(dataset) for dataset in datasets],
-        "hyperparameters": {
-            "asked": dict(spec.hyperparameters),
-            "effective": {name: stated[name] for name in EFFECTIVE},
-        },
+        "hyperparameters": _hyperparameters(spec),
         "plan": plan_document(plan),
         "result": {
+            "weights": "adapter" if (folder / "adapter_config.json").exists() else "model",
+            "sha256": weights.fingerprint(folder, WEIGHTS),
             "training_loss": progress.training_loss,
             "validation_losses": progress.validation_losses,
             "tokens": progress.tokens,
             "scored_tokens": progress.scored,
         },
-        "machine": {
-            "device": str(learner.device),
-            "dtype": str(learner.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "cpus": len(os.sched_getaffinity(0)),
-        },
+        "machine": _machine(learner),
         "versions": {
-            "outcrop": version("outcrop"),
+            "outcrop": code(),
             "torch": torch.__version__,
             "transformers": version("transformers"),
             "python": platform.python_version(),
         },
+        "ancestors": ancestors(spec),
+    }
+
+
+def write(story: dict[str, Any], folder: Path) -> None:
+    """Leave a story in its weights' folder."""
+    text = json.dumps(story, ensure_ascii=False, indent=2) + "\n"
+    (folder / LINEAGE_FILE).write_text(text, encoding="utf-8")
+
+
+def _base(spec: TrainSpec, learner: TextLearner) -> dict[str, Any]:
+    """The whole weights that were loaded, and how they read text."""
+    folder = Path(spec.base)
+    encoder = Encoder.read(folder)
+    return {
+        "name": spec.base_name,
+        "sha256": weights.fingerprint(folder, WEIGHTS),
+        "tokenizer_sha256": encoder.fingerprint,
+        "template_sha256": encoder.chat.fingerprint,
+        "own_template": encoder.chat.own,
+        "parameters": learner.total_parameters(),
+    }
+
+
+def _parent(spec: TrainSpec) -> dict[str, Any] | None:
+    """The custom model that the job started from; its hash is `result.sha256` of the parent's own story."""
+    if spec.parent_arn is None:
+        return None
+    folder = Path(spec.parent or spec.base)
+    return {"arn": spec.parent_arn, "sha256": weights.fingerprint(folder, WEIGHTS)}
+
+
+def _hyperparameters(spec: TrainSpec) -> dict[str, Any]:
+    stated = asdict(spec)
+    return {"asked": dict(spec.hyperparameters), "effective": {name: stated[name] for name in EFFECTIVE}}
+
+
+def _machine(learner: TextLearner) -> dict[str, Any]:
+    cuda = learner.device.type == "cuda"
+    return {
+        "device": str(learner.device),
+        "device_name": torch.cuda.get_device_name(learner.device) if cuda else platform.processor() or None,
+        "dtype": str(learner.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
     }

@@ -7,7 +7,6 @@ was; started twice at once, the second one leaves. torch is imported only once t
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -77,9 +76,12 @@ class Run:
 
     def _process(self) -> tuple[Plan, "TextLearner"]:
         """Part dataProcessing: the plan, and the base made ready for it."""
+        from outcrop.train.lineage import ancestors
+
         first = not self._events.completed("dataProcessing")
         if first:
             self._events.part("dataProcessing", "InProgress")
+        ancestors(self._spec)  # a parent without a story is refused now, not after hours of training
         plan = open_plan(self._spec, self._directory / "plan")
         self._pulse()
         learner = load(self._spec, plan)
@@ -108,20 +110,19 @@ class Run:
         return progress
 
     def _deliver(self, plan: Plan, learner: "TextLearner", datasets: list[Dataset], progress: "Progress") -> None:
-        """The weights in model/, whole or not at all, and with export also in storage."""
+        """The weights in model/, whole or not at all; their story, and with export all of them, also in storage."""
         from outcrop.train.checkpoint import settle
-        from outcrop.train.lineage import lineage
+        from outcrop.train.lineage import LINEAGE_FILE, lineage, write
 
         folder = self._directory / "model"
         if not folder.exists():
             draft = self._directory / "model.draft"
             shutil.rmtree(draft, ignore_errors=True)
             learner.save(draft, Path(self._spec.base), self._spec.base_name)
-            story = lineage(self._spec, plan, datasets, learner, progress)
-            (draft / "lineage.json").write_text(
-                json.dumps(story, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-            )
+            write(lineage(self._spec, plan, datasets, learner, progress, folder=draft), draft)
             settle(draft, folder)
+        told = self._destination.file(LINEAGE_FILE)
+        self._patiently(lambda: self._client.upload(folder / LINEAGE_FILE, told))
         if self._spec.export:
             self._patiently(lambda: export(self._client, self._destination, folder, self._pulse))
 

@@ -65,6 +65,7 @@ def test_every_member_comes_from_the_request_or_the_catalogue(world: World) -> N
             export=True,
             checkpoint_seconds=5.0,
             hyperparameters=job.request["hyperParameters"],
+            model_name="model-0",
         ),
         None,
     )
