@@ -1,7 +1,8 @@
 """An engine that echoes: a real small program behind the engine's HTTP verbs, up in a tenth of a second.
 
-It answers with the words of the prompt, an adapter's name before them. What else it does is written in the prompt or in
-the weights folder, so that a test can have every fault that a real engine has:
+It answers with the words of the prompt or of all messages, an adapter's name before them, and counts words as tokens;
+while it streams it tells no counts before the end, as not every engine does. What else it does is written in the prompt
+or in the weights folder, so that a test can have every fault that a real engine has:
 
     prompt "die"       the process ends in the middle of the answer      prompt "fail"    an answer that breaks
     prompt "slow …"    a word every 50 ms, for ever                      prompt "long"    refused as too long
@@ -58,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             self.state.running += 1
             self.state.asked += 1
         try:
-            return self.complete(document)
+            return self.tokenize(document) if self.path == "/tokenize" else self.complete(document)
         except OSError:  # the caller is gone
             self.close_connection = True
         finally:
@@ -72,13 +73,17 @@ class Handler(BaseHTTPRequestHandler):
         self.state.adapters[document["lora_name"]] = document["lora_path"]
         return self.reply(200, {})
 
+    def tokenize(self, asked: dict[str, Any]) -> None:
+        words = question(asked).split()
+        return self.reply(200, {"count": len(words), "max_model_len": 99, "tokens": list(range(len(words)))})
+
     def complete(self, asked: dict[str, Any]) -> None:
-        model, prompt = asked["model"], asked["prompt"]
+        model, prompt = asked["model"], question(asked)
         if model != self.state.name and model not in self.state.adapters:
             return self.reply(404, {"error": {"message": f"The model `{model}` does not exist."}})
         if prompt == "long":
             told = "Too many input tokens. Max input tokens: 4, request input token count: 9"
-            return self.reply(400, {"error": {"message": told}})
+            return self.reply(400, {"error": {"message": told, "prompt_tokens": 9, "max_prompt_tokens": 4}})
         if prompt == "busy" or (model != self.state.name and (Path(self.state.adapters[model]) / "busy").exists()):
             return self.reply(429, {"error": {"message": "too many wait"}})
         words = prompt.split()
@@ -91,23 +96,24 @@ class Handler(BaseHTTPRequestHandler):
             made, finish = made[: made.index(stopped)], "stop"
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(made)}
         if asked.get("stream"):
-            return self.stream(prompt, made, {"finish_reason": finish, "stop_reason": stopped}, usage)
+            return self.stream(asked, made, {"finish_reason": finish, "stop_reason": stopped}, usage)
         if prompt == "die":
             os._exit(3)
         if prompt == "fail":
             return self.reply(500, {"error": {"message": "the echo broke"}})
         if prompt.startswith("slow"):
             time.sleep(float(prompt.split()[1]))
-        choice = {"text": " ".join(made), "finish_reason": finish, "stop_reason": stopped}
+        choice = {**said(asked, " ".join(made)), "finish_reason": finish, "stop_reason": stopped}
         return self.reply(200, {"choices": [choice], "usage": usage})
 
-    def stream(self, prompt: str, words: list[str], end: dict[str, Any], usage: dict[str, int]) -> None:
+    def stream(self, asked: dict[str, Any], words: list[str], end: dict[str, Any], usage: dict[str, int]) -> None:
+        prompt = question(asked)
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         for word in words:
-            self.event({"choices": [{"text": f"{word} ", "finish_reason": None, "stop_reason": None}]})
+            self.event({"choices": [{**said(asked, f"{word} "), "finish_reason": None, "stop_reason": None}]})
             if prompt.startswith("die"):
                 os._exit(3)
             if prompt.startswith("fail"):
@@ -115,8 +121,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.chunk(b"")
         while prompt.startswith("slow"):
             time.sleep(0.05)
-            self.event({"choices": [{"text": "again ", "finish_reason": None, "stop_reason": None}]})
-        self.event({"choices": [{"text": "", **end}]})
+            self.event({"choices": [{**said(asked, "again "), "finish_reason": None, "stop_reason": None}]})
+        self.event({"choices": [{**said(asked, ""), **end}]})
         self.event({"choices": [], "usage": usage})
         self.chunk(b"data: [DONE]\n\n")
         return self.chunk(b"")
@@ -134,6 +140,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def question(asked: dict[str, Any]) -> str:
+    """The text of a request to either verb."""
+    return str(asked["prompt"]) if "prompt" in asked else " ".join(each["content"] for each in asked["messages"])
+
+
+def said(asked: dict[str, Any], text: str) -> dict[str, Any]:
+    """An answer's text in the members of the verb that was asked."""
+    if "prompt" in asked:
+        return {"text": text}
+    return {"delta" if asked.get("stream") else "message": {"role": "assistant", "content": text}}
 
 
 class Server(ThreadingHTTPServer):

@@ -1,4 +1,4 @@
-"""What a caller of the runtime names, and which of its options can be had: the same for InvokeModel and its kin."""
+"""What a caller of the runtime names, and which of its options can be had: for InvokeModel, Converse and their kin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ from outcrop.errors import (
     ValidationException,
 )
 from outcrop.records import Arn, Throughput
+from outcrop.serve.dialects.family import Terms
 
 UNKNOWN: Final = "The provided model identifier is invalid."
 """AWS's text, full stop included."""
+
+NO_GUARDRAIL: Final = "The guardrail identifier or version provided in the request does not exist."
 
 JSON_TYPES: Final = frozenset({"application/json", "application/octet-stream"})
 """The second is what AWS's JavaScript SDK says of a body whose type nobody named."""
@@ -33,10 +36,11 @@ class Invoked:
     row: FoundationModel
 
 
-def resolve(call: Call, identifier: str) -> Invoked:
+def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
     """Find what an identifier names: a throughput (ARN or name), or a foundation model that is invoked on demand.
 
-    Raises AWS's errors: ValidationException for an unknown id and for a model that needs throughput, in AWS's words;
+    converse: a context variant is told in Converse's words, which are not InvokeModel's. Raises AWS's errors:
+    ValidationException for an unknown id and for a model that needs throughput, in AWS's words;
     ResourceNotFoundException for a throughput that is not (or no more) there. What a throughput that is still Creating
     answers is not known (open fact C3): ModelNotReadyException is chosen, since the SDKs try it again by themselves.
     """
@@ -50,11 +54,16 @@ def resolve(call: Call, identifier: str) -> Invoked:
     if row is not None and _in_region(call, identifier):
         model_id = identifier.rpartition("/")[2]
         if "ON_DEMAND" not in row.inference_types(model_id):
-            raise _needs_throughput(identifier)
+            raise ResourceNotFoundException("Model not found.") if converse else _needs_throughput(identifier)
         return Invoked(row.long_id, row)
     if store.models.find(call.region, identifier) is not None:
         raise _needs_throughput(identifier)
     raise ValidationException(UNKNOWN)
+
+
+def terms(call: Call, invoked: Invoked) -> Terms:
+    """What the model allows within its family."""
+    return Terms(invoked.row.inference.max_tokens, invoked.row.id, call.rooms.strict_stop_sequences)
 
 
 def check_options(params: Mapping[str, Any]) -> None:
@@ -67,11 +76,15 @@ def check_options(params: Mapping[str, Any]) -> None:
     if not ranges & ACCEPTED:
         raise ValidationException(f"The accept type {accept} is not supported. Accept application/json.")
     if params.get("guardrailIdentifier"):
-        raise ValidationException("The guardrail identifier or version provided in the request does not exist.")
-    if params.get("performanceConfigLatency", "standard") != "standard":
-        raise ValidationException("Value 'optimized' at performanceConfigLatency is not supported for this model.")
-    if params.get("serviceTier", "default") != "default":
-        raise ValidationException(f"Value '{params['serviceTier']}' at serviceTier is not supported for this model.")
+        raise ValidationException(NO_GUARDRAIL)
+    usual("performanceConfigLatency", params.get("performanceConfigLatency"), "standard")
+    usual("serviceTier", params.get("serviceTier"), "default")
+
+
+def usual(name: str, value: str | None, only: str) -> None:
+    """Refuse any value of an option but its usual one."""
+    if value is not None and value != only:
+        raise ValidationException(f"Value '{value}' at {name} is not supported for this model.")
 
 
 def _of_throughput(call: Call, throughput: Throughput) -> Invoked:

@@ -1,7 +1,7 @@
-"""The engine's OpenAI HTTP verbs, and vLLM's two for adapters: JSON and event streams over one text engine.
+"""The engine's OpenAI HTTP verbs, and vLLM's own: JSON and event streams over one text engine.
 
-POST /v1/completions, /v1/load_lora_adapter, /v1/unload_lora_adapter; GET /v1/models, /health. A caller that goes away
-drops its sequence. Knows the engine's public verbs; nothing of models or tensors.
+POST /v1/completions, /v1/chat/completions, /tokenize, /v1/load_lora_adapter, /v1/unload_lora_adapter; GET /v1/models,
+/health. A caller that goes away drops its sequence. Knows the engine's public verbs; nothing of models or tensors.
 """
 
 import asyncio
@@ -13,81 +13,31 @@ import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from outcrop.engines.text import EmptyPrompt, Output, Overloaded, PromptTooLong, Sequence, TextEngine, UnknownModel
+from outcrop.engines.requests import GenerateRequest, LoadRequest, UnloadRequest
+from outcrop.engines.text import Output, Overloaded, PromptTooLong, Sequence, TextEngine, UnknownModel
 from outcrop.errors import OutcropError
-from outcrop.records import Prompt
 
 STATUS: Final[dict[type[OutcropError], int]] = {
     UnknownModel: 404,
-    EmptyPrompt: 400,
-    PromptTooLong: 400,
     Overloaded: 429,
 }
+"""Of the engine's refusals; every other one is the request's own fault, 400."""
 
 CLIENT_GONE: Final = 499
 """nginx's status for a caller that did not wait; nobody reads it."""
 
 
-class StreamOptions(Struct, frozen=True):
-    """OpenAI's stream_options."""
-
-    include_usage: bool = False
-
-
-class CompletionRequest(Struct, frozen=True):
-    """OpenAI's completion request, as far as it is carried out; top_k is vLLM's."""
-
-    model: str
-    prompt: str
-    max_tokens: Annotated[int, Meta(ge=1)] = 16
-    temperature: Annotated[float, Meta(ge=0)] = 1.0
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Meta(ge=-1)] = 0
-    stop: str | list[str] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Meta(ge=1, le=1)] = 1
-    """One answer a request."""
-
-    def to_prompt(self) -> Prompt:
-        """The same question as our own record."""
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Prompt(
-            text=self.prompt,
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=max(self.top_k, 0),
-            stop=tuple(text for text in stop if text),
-            seed=self.seed,
-        )
-
-
-class LoadRequest(Struct, frozen=True):
-    """vLLM's load_lora_adapter."""
-
-    lora_name: str
-    lora_path: str
-
-
-class UnloadRequest(Struct, frozen=True):
-    """vLLM's unload_lora_adapter."""
-
-    lora_name: str
-
-
-def fault(status: int, message: str) -> JSONResponse:
-    """An error as vLLM and OpenAI spell it."""
-    return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "code": status}}, status)
+def fault(status: int, message: str, **figures: int) -> JSONResponse:
+    """An error as vLLM and OpenAI spell it, with the figures behind its message."""
+    error = {"message": message, "type": "invalid_request_error", "code": status, **figures}
+    return JSONResponse({"error": error}, status)
 
 
 class EngineHttp:
@@ -99,6 +49,8 @@ class EngineHttp:
             ("GET", "/health"): self._health,
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/completions"): self._complete,
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/tokenize"): self._tokenize,
             ("POST", "/v1/load_lora_adapter"): self._load,
             ("POST", "/v1/unload_lora_adapter"): self._unload,
         }
@@ -130,6 +82,8 @@ class EngineHttp:
             return fault(400, f"the body is not JSON: {error}")
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
+        except PromptTooLong as error:
+            return fault(400, str(error), prompt_tokens=error.tokens, max_prompt_tokens=error.limit)
         except OutcropError as error:
             return fault(STATUS.get(type(error), 400), str(error))
 
@@ -160,7 +114,20 @@ class EngineHttp:
         return JSONResponse({"unloaded": asked.lora_name})
 
     async def _complete(self, request: Request) -> Any:
-        asked = msgspec.json.decode(await request.body(), type=CompletionRequest)
+        return await self._generate(request, chat=False)
+
+    async def _chat(self, request: Request) -> Any:
+        return await self._generate(request, chat=True)
+
+    async def _tokenize(self, request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=GenerateRequest)
+        prompt = asked.to_prompt(self._engine.context, chat=asked.messages is not None)
+        tokens = await asyncio.to_thread(self._engine.tokens, asked.model, prompt)
+        return JSONResponse({"count": len(tokens), "max_model_len": self._engine.context, "tokens": tokens})
+
+    async def _generate(self, request: Request, *, chat: bool) -> Any:
+        asked = msgspec.json.decode(await request.body(), type=GenerateRequest)
+        prompt = asked.to_prompt(self._engine.context, chat=chat)
         loop = asyncio.get_running_loop()
         outputs: asyncio.Queue[Output] = asyncio.Queue()
 
@@ -168,7 +135,7 @@ class EngineHttp:
             loop.call_soon_threadsafe(outputs.put_nowait, output)
 
         # A long prompt takes milliseconds to tokenise: other streams go on meanwhile.
-        sequence = await asyncio.to_thread(self._engine.submit, asked.model, asked.to_prompt(), emit)
+        sequence = await asyncio.to_thread(self._engine.submit, asked.model, prompt, emit)
         answer = Answer(asked, sequence, outputs)
         return answer if asked.stream else await answer.whole(request)
 
@@ -176,9 +143,9 @@ class EngineHttp:
 class Answer:
     """One completion on its way to its caller."""
 
-    def __init__(self, asked: CompletionRequest, sequence: Sequence, outputs: "asyncio.Queue[Output]") -> None:
+    def __init__(self, asked: GenerateRequest, sequence: Sequence, outputs: "asyncio.Queue[Output]") -> None:
         self._asked, self._sequence, self._queue = asked, sequence, outputs
-        self._id = f"cmpl-{secrets.token_hex(12)}"
+        self._id = f"{'cmpl' if asked.messages is None else 'chatcmpl'}-{secrets.token_hex(12)}"
         self._created = int(time.time())
 
     async def whole(self, request: Request) -> Response:
@@ -231,24 +198,36 @@ class Answer:
     def _events(self, output: Output) -> list[dict[str, Any]]:
         if output.failure:
             return [{"error": {"message": output.failure, "type": "internal_error", "code": 500}}]
-        events = [self._event(output.text, output)]
+        event = self._event(output.text, output)
         options = self._asked.stream_options
-        if output.finish and options is not None and options.include_usage:
-            events.append({**self._head(), "choices": [], "usage": _usage(output)})
-        return events
+        if options is None or not options.include_usage:
+            return [event]
+        if options.continuous_usage_stats:
+            event["usage"] = _usage(output)
+        if output.finish is None:
+            return [event]
+        return [event, {**self._head(), "choices": [], "usage": _usage(output)}]
 
     def _event(self, text: str, output: Output) -> dict[str, Any]:
         choice = {
             "index": 0,
-            "text": text,
+            **self._said(text),
             "logprobs": None,
             "finish_reason": output.finish,
             "stop_reason": output.stop_reason,
         }
         return {**self._head(), "choices": [choice]}
 
+    def _said(self, text: str) -> dict[str, Any]:
+        if self._asked.messages is None:
+            return {"text": text}
+        return {"delta" if self._asked.stream else "message": {"role": "assistant", "content": text}}
+
     def _head(self) -> dict[str, Any]:
-        return {"id": self._id, "object": "text_completion", "created": self._created, "model": self._asked.model}
+        kind = "text_completion"
+        if self._asked.messages is not None:
+            kind = "chat.completion.chunk" if self._asked.stream else "chat.completion"
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._asked.model}
 
 
 async def _gone(receive: Receive) -> None:

@@ -129,18 +129,15 @@ class TextEngine:
     def submit(self, model: str, prompt: Prompt, emit: Callable[[Output], None]) -> Sequence:
         """Queue a request; `emit` is called on the engine's thread until an output has `finish`.
 
-        Raises UnknownModel, EmptyPrompt, PromptTooLong, Overloaded.
+        Raises EmptyPrompt, PromptTooLong, Overloaded, and what tokens() raises.
         """
-        adapter = None if model == self.name else model
-        if adapter is not None and adapter not in self._names:
-            raise UnknownModel(f"The model `{model}` does not exist.")
-        tokens = self._encoder.prompts([prompt.text])[0]
+        tokens = self.tokens(model, prompt)
         if not tokens:
             raise EmptyPrompt("the prompt has no tokens, and this model no token that begins a text")
         if len(tokens) >= self.context:
-            raise PromptTooLong(len(tokens), self.context - 1)
+            tokens = self._cut(tokens, prompt)
         sequence = Sequence(
-            model=adapter,
+            model=None if model == self.name else model,
             prompt=tokens,
             max_tokens=min(prompt.max_tokens, self.context - len(tokens)),
             sampler=Sampler(prompt.temperature, prompt.top_p, prompt.top_k, prompt.seed, self._device),
@@ -154,6 +151,15 @@ class TextEngine:
             self._inbox.append(sequence)
             self._bell.notify()
         return sequence
+
+    def tokens(self, model: str, prompt: Prompt) -> list[int]:
+        """What the model reads of a prompt, whole; raises UnknownModel, and OutcropError where the weights' chat
+        template refuses the conversation."""
+        if model != self.name and model not in self._names:
+            raise UnknownModel(f"The model `{model}` does not exist.")
+        if prompt.turns:
+            return self._encoder.dialogue(prompt.turns, prompt.system, plain=prompt.plain)
+        return self._encoder.prompts([prompt.text])[0]
 
     def load_adapter(self, name: str, folder: Path) -> Future[None]:
         """Read a PEFT folder and serve it under a name, in place of an earlier one of that name.
@@ -282,6 +288,17 @@ class TextEngine:
             self._orders.append((action, done))
             self._bell.notify()
         return done
+
+    def _cut(self, tokens: list[int], prompt: Prompt) -> list[int]:
+        """A too long prompt without the end that its caller gives up, so that the answer has its room."""
+        if prompt.truncate is None:
+            raise PromptTooLong(len(tokens), self.context - 1)
+        room = max(self.context - prompt.max_tokens, len(self._encoder.start) + 1)
+        if prompt.truncate == "END":
+            return tokens[:room]
+        # What the tokenizer puts before every text stays there.
+        start = tokens[: len(self._encoder.start)]
+        return [*start, *tokens[len(tokens) - room + len(start) :]]
 
     def _decode(self, tokens: Any) -> str:
         text: str = self._encoder.tokenizer.decode(tokens, skip_special_tokens=True)

@@ -1,7 +1,7 @@
 """The client end of an engine: a prompt goes out over HTTP, pieces come back; closing the iterator drops the work.
 
-Speaks OpenAI's completion verbs, so our own engine or vLLM may stand at the other end. Knows one URL; nothing of
-processes, leases or of the dialect that the caller speaks.
+Speaks OpenAI's completion and chat verbs and vLLM's tokenize, so our own engine or vLLM may stand at the other end.
+Knows one URL; nothing of processes, leases or of the dialect that the caller speaks.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 
+from outcrop.datasets.chat import KNOBS
 from outcrop.errors import (
     ModelErrorException,
     ModelNotReadyException,
@@ -24,6 +25,17 @@ CONNECT_SECONDS: Final = 5.0
 """An engine on this machine that does not take a connection by then is dead or dying."""
 
 FINISHES: Final = {"stop": "stop", "length": "length"}
+
+
+class PromptTooLong(ValidationException):
+    """The prompt leaves no room for an answer; each family says it in its own words.
+
+    limit: the most tokens that a prompt may have; count: this one's.
+    """
+
+    def __init__(self, message: str, limit: int, count: int) -> None:
+        super().__init__(message, code=ValidationException.__name__)
+        self.limit, self.count = limit, count
 
 
 class Line:
@@ -54,23 +66,30 @@ class Line:
 
     def complete(self, model: str, prompt: Prompt) -> tuple[str, Piece]:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""
-        answer = self._post("/v1/completions", body(model, prompt))
-        choice, usage = answer["choices"][0], answer["usage"]
-        return choice["text"], _last("", choice, usage)
+        answer = self._post(verb(prompt), body(model, prompt))
+        choice = answer["choices"][0]
+        return _text(choice, "message"), _last("", choice, answer["usage"])
+
+    def count(self, model: str, prompt: Prompt) -> int:
+        """How many tokens the prompt is for the engine's own tokenizer."""
+        asked = {"model": model, **_question(prompt)}
+        return int(self._post("/tokenize", asked)["count"])
 
     async def stream(self, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
-        """The answer as it comes; only the last piece has `finish` and the counts. Closing it stops the engine."""
-        asked = {**body(model, prompt), "stream": True, "stream_options": {"include_usage": True}}
+        """The answer as it comes; the last piece has `finish`, and the counts are those so far. Closing it stops the
+        engine."""
+        options = {"include_usage": True, "continuous_usage_stats": True}
+        asked = {**body(model, prompt), "stream": True, "stream_options": options}
         try:
             # A client of its own for each stream: it belongs to the caller's event loop, and closing it is the signal.
             async with (
                 httpx.AsyncClient(**self._options) as client,
-                client.stream("POST", "/v1/completions", json=asked) as response,
+                client.stream("POST", verb(prompt), json=asked) as response,
             ):
                 if response.is_error:
                     await response.aread()
                     raise refusal(response)
-                held: Mapping[str, Any] | None = None
+                held: Mapping[str, Any] = {}
                 async for line in response.aiter_lines():
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
@@ -78,13 +97,13 @@ class Line:
                     if "error" in event:
                         raise ModelErrorException(_told(event), originalStatusCode=500)
                     if not event["choices"]:
-                        yield _last(held["text"] if held else "", held or {}, event["usage"])
+                        yield _last(_text(held, "delta"), held, event["usage"])
                         return
                     choice = event["choices"][0]
                     if choice["finish_reason"]:
                         held = choice
                     else:
-                        yield Piece(choice["text"])
+                        yield _piece(choice, event.get("usage") or {})
                 raise ModelErrorException("The engine ended the stream before the answer was whole.")
         except httpx.HTTPError as fault:
             raise translated(fault) from fault
@@ -108,11 +127,16 @@ class Line:
         return answer
 
 
+def verb(prompt: Prompt) -> str:
+    """A conversation is for the chat verb, which applies the chat template; a text is taken as it stands."""
+    return "/v1/chat/completions" if prompt.turns else "/v1/completions"
+
+
 def body(model: str, prompt: Prompt) -> dict[str, Any]:
-    """A prompt as OpenAI's completion request; top_k is vLLM's addition."""
-    return {
+    """A prompt as OpenAI's request; top_k and the truncation are vLLM's additions."""
+    asked = {
         "model": model,
-        "prompt": prompt.text,
+        **_question(prompt),
         "max_tokens": prompt.max_tokens,
         "temperature": prompt.temperature,
         "top_p": prompt.top_p,
@@ -120,15 +144,39 @@ def body(model: str, prompt: Prompt) -> dict[str, Any]:
         "stop": list(prompt.stop),
         "seed": prompt.seed,
     }
+    if prompt.truncate is not None:
+        side = "left" if prompt.truncate == "START" else "right"
+        asked |= {"truncate_prompt_tokens": -1, "truncation_side": side}
+    return asked
+
+
+def _question(prompt: Prompt) -> dict[str, Any]:
+    """What an engine is to go on from, in the members of the prompt's verb."""
+    if not prompt.turns:
+        return {"prompt": prompt.text}
+    messages = [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
+    if prompt.system is not None:
+        messages.insert(0, {"role": "system", "content": prompt.system})
+    begun = prompt.turns[-1].role == "assistant"
+    return {
+        "messages": messages,
+        "add_generation_prompt": not begun,
+        "continue_final_message": begun,
+        "chat_template_kwargs": {**KNOBS, "plain": prompt.plain},
+    }
 
 
 def refusal(response: httpx.Response) -> Exception:
     """The error that an engine's answer means to our caller."""
     try:
-        told = _told(response.json())
+        document = response.json()
     except ValueError:
-        told = response.text
+        document = response.text
+    told = _told(document)
     if response.status_code == httpx.codes.BAD_REQUEST:
+        error = document.get("error") if isinstance(document, dict) else None
+        if isinstance(error, dict) and "prompt_tokens" in error:
+            return PromptTooLong(told, error["max_prompt_tokens"], error["prompt_tokens"])
         return ValidationException(told)
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return ThrottlingException("Too many requests, please wait before trying again.")
@@ -144,13 +192,31 @@ def translated(fault: httpx.HTTPError) -> Exception:
     return ModelErrorException(f"The model's engine broke off: {fault or type(fault).__name__}")
 
 
+def _text(choice: Mapping[str, Any], member: str) -> str:
+    """The text of either verb's choice: under `member` it is a chat's."""
+    found = choice[member].get("content") if member in choice else choice.get("text")
+    return str(found or "")
+
+
+def _piece(choice: Mapping[str, Any], usage: Mapping[str, int]) -> Piece:
+    """A piece in the middle; engines that count only at the end leave its counts at 0."""
+    return Piece(
+        text=_text(choice, "delta"),
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+    )
+
+
 def _last(text: str, choice: Mapping[str, Any], usage: Mapping[str, int]) -> Piece:
-    reason = choice.get("finish_reason")
+    # vLLM names a token's number here where a token ended the text; only a text is a stop sequence.
+    stopped_by = choice.get("stop_reason")
+    found = isinstance(stopped_by, str)
     return Piece(
         text=text,
-        finish="stop_sequence" if choice.get("stop_reason") is not None else FINISHES.get(str(reason), "stop"),
+        finish="stop_sequence" if found else FINISHES.get(str(choice.get("finish_reason")), "stop"),
         prompt_tokens=usage["prompt_tokens"],
         completion_tokens=usage["completion_tokens"],
+        stopped_by=stopped_by if found else None,
     )
 
 

@@ -5,7 +5,7 @@ a family's members mean.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -13,7 +13,11 @@ from jsonschema.exceptions import ValidationError
 
 from outcrop.errors import ValidationException
 
-Schema = Mapping[str, Any]
+MAX_TOLD: Final = 20
+"""Faults told in one answer; a body of a thousand wrong keys needs no longer message."""
+
+MAX_DIGITS: Final = 64
+"""Digits of a wrong number that are quoted back."""
 
 TYPES: Final = {
     "object": "JSONObject",
@@ -46,47 +50,79 @@ def read_json(body: bytes) -> Any:
     return value
 
 
-def check(validator: Draft202012Validator, value: Any) -> None:
-    """Raise ValidationException, in AWS's words, unless the value keeps the schema."""
+def check(validator: Draft202012Validator, value: Any, *, counted: bool = False) -> None:
+    """Raise ValidationException, in AWS's words, unless the value keeps the schema.
+
+    counted: several faults are counted, as Titan does; else they are told one after the other without a separator.
+    """
     found = [text for error in validator.iter_errors(value) for text in texts(error)]
-    if len(found) > 1:
+    if counted and len(found) > 1:
         raise malformed(f"{len(found)} schema violations found")
     if found:
-        raise malformed(found[0])
+        raise malformed("".join(found[:MAX_TOLD]))
 
 
 def texts(error: ValidationError) -> Iterator[str]:
     """What the Java library says to one of ours; several where it counts several."""
     place = "#" + "".join(f"/{part}" for part in error.absolute_path)
-    limit: Any = error.validator_value
-    value: Any = error.instance
-    rule = str(error.validator)
-    match rule:
+    match str(error.validator):
         case "additionalProperties":
             known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-            for key in value:
+            instance: Any = error.instance
+            for key in instance:
                 if key not in known:
                     yield f"{place}: extraneous key [{key}] is not permitted"
         case "required":
             # The validator reports each missing key by itself and names it only in its message.
             yield f"{place}: required key [{error.message.rpartition(' is a required')[0][1:-1]}] not found"
         case "type":
-            yield f"{place}: expected type: {TYPES[str(limit)]}, found: {_java_type(value)}"
-        case "maximum":
-            yield f"{place}: {value} is not less or equal to {limit}"
-        case "minimum":
-            yield f"{place}: {value} is not greater or equal to {limit}"
-        case "exclusiveMinimum":
-            yield f"{place}: {value} is not greater than {limit}"
-        # These two come without their place in every capture.
-        case "maxLength" | "minLength":
-            yield f"expected {rule}: {limit}, actual: {len(value)}"
+            yield _wrong_type(place, error)
+        # These come without their place in every capture.
+        case "maxLength" | "minLength" as rule:
+            yield f"expected {rule}: {error.validator_value}, actual: {len(str(error.instance))}"
         case "pattern":
-            yield f"string [{value}] does not match pattern {limit}"
-        case "maxItems":
-            yield f"{place}: expected maximum item count: {limit}, found: {len(value)}"
+            yield f"string [{error.instance}] does not match pattern {error.validator_value}"
         case _:
-            yield f"{place}: {error.message}"
+            yield f"{place}: {_bound(error)}"
+
+
+def _wrong_type(place: str, error: ValidationError) -> str:
+    allowed: Any = error.validator_value
+    if isinstance(allowed, list):
+        return f"{place}: no subschema matched out of the total {len(allowed)} subschemas"
+    return f"{place}: expected type: {TYPES[allowed]}, found: {_java_type(error.instance)}"
+
+
+def _bound(error: ValidationError) -> str:
+    limit: Any = error.validator_value
+    value: Any = error.instance
+    match str(error.validator):
+        case "maximum":
+            return f"{_number(value)} is not less or equal to {limit}"
+        case "minimum":
+            return f"{_number(value)} is not greater or equal to {limit}"
+        case "exclusiveMinimum":
+            return f"{_number(value)} is not greater than {limit}"
+        case "enum":
+            return f"{value if isinstance(value, str) else json.dumps(value)} is not a valid enum value"
+        case "maxItems":
+            return f"expected maximum item count: {limit}, found: {len(value)}"
+        case "minItems":
+            return f"expected minimum item count: {limit}, found: {len(value)}"
+        case "maxProperties":
+            return f"maximum size: [{limit}] exceeded, found: [{len(value)}]"
+        case "minProperties":
+            return f"minimum size: [{limit}] expected, found: [{len(value)}]"
+        case "not":
+            return f"subject must not be valid against schema {json.dumps(limit, separators=(',', ':'))}"
+        case _:
+            return error.message
+
+
+def _number(value: float) -> str:
+    """A number as a message quotes it."""
+    text = str(value)
+    return text if len(text) <= MAX_DIGITS else f"{text[:MAX_DIGITS]}…"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from outcrop.api.invocation import Invoked
-from outcrop.api.runtime import Chunks
+from outcrop.api.runtime import script
+from outcrop.api.streaming import Streamed
+from outcrop.serve.dialects.family import Asked
 from tests.serve.fleet_world import World, prompt, until
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
 
@@ -24,12 +26,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def chunks(world: World, text: str, target: str = LONG_ID) -> Chunks:
+def chunks(world: World, text: str, target: str = LONG_ID) -> Streamed:
     row = world.catalog.find(LONG_ID)
     assert row is not None
     held = ExitStack()
     lease = held.enter_context(world.fleet.lease(target, REGION, 1000))
-    return Chunks(lease, held, Invoked(target, row), prompt(text), time.perf_counter())
+    asked = Asked(prompt(text))
+    return Streamed(lease, held, asked.prompt, script(Invoked(target, row), asked), time.perf_counter())
 
 
 def leases(world: World) -> int:

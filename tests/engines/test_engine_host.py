@@ -121,7 +121,7 @@ def test_a_stream_says_what_the_whole_answer_says(host: Host) -> None:
     ("members", "status", "told"),
     [
         ({"model": "green"}, 404, "The model `green` does not exist."),
-        ({"prompt": 3}, 400, "Expected `str`"),
+        ({"prompt": 3}, 400, "Expected `str | null`"),
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"top_p": 1.5}, 400, "top_p"),
         ({"n": 2}, 400, "`$.n`"),

@@ -62,10 +62,11 @@ def test_whole_and_streamed_say_the_same(
     line: Line, members: dict[str, Any], text: str, finish: str, made: int
 ) -> None:
     answer, last = line.complete("base", prompt("one two three", **members))
-    assert (answer, last) == (text, Piece("", finish, 3, made))
+    stopped_by = "three" if finish == "stop_sequence" else None
+    assert (answer, last) == (text, Piece("", finish, 3, made, stopped_by))
     pieces = stream(line, "one two three", **members)
     assert "".join(piece.text for piece in pieces).strip() == text
-    assert pieces[-1] == Piece("", finish, 3, made)
+    assert pieces[-1] == last
     assert all(piece.finish is None for piece in pieces[:-1])
 
 

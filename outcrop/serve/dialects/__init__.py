@@ -1,0 +1,1 @@
+"""How each family of models spells a question and its answer: one file a family."""
