@@ -71,6 +71,18 @@ class Checkpoints:
                 return Checkpoint(step=content["step"], tensors=tensors, state=content["state"])
         return None
 
+    def at(self, step: int) -> Checkpoint:
+        """The moment of one step of this work; raises OutcropError where it is gone."""
+        folder = self._folder / f"step-{step:09d}"
+        if not folder.is_dir():
+            raise OutcropError(f"{folder} is gone, and with it the weights that were to be delivered")
+        return Checkpoint(step=step, tensors=load_file(folder / "tensors.safetensors"), state={})
+
+    @property
+    def best(self) -> "Checkpoints":
+        """The weights that early stopping may deliver, in a folder of their own."""
+        return Checkpoints(self._folder / "best", self._key)
+
     def _found(self) -> list[Path]:
         """Finished checkpoints, latest first."""
         return sorted(self._folder.glob("step-*"), reverse=True)

@@ -8,14 +8,16 @@ the same weights, bit for bit, on the same machine: order is computed, the rest 
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from outcrop.errors import OutcropError
+from outcrop.train import early
 from outcrop.train.checkpoint import Checkpoint, Checkpoints
+from outcrop.train.early import Best, Early, evaluations
 from outcrop.train.events import StopAsked
 
 BETAS: Final = (0.9, 0.999)
@@ -69,6 +71,16 @@ class Course:
     weight_decay: float
     clip: float
     checkpoint_seconds: float
+    patience: int | None = None
+    """Early stopping: evaluations in a row without an improvement after which the run ends; None: it never does."""
+    threshold: float = 0.0
+    """Early stopping: what the validation loss must fall by to count as an improvement."""
+
+    def evaluates(self, step: int) -> bool:
+        """True if an evaluation follows once so many steps are done: at an epoch's end, and maybe on the way there."""
+        count = evaluations(self.patience, max(1, self.steps // self.steps_per_epoch), self.steps_per_epoch)
+        place = (step - 1) % self.steps_per_epoch
+        return step > 0 and (place + 1) * count // self.steps_per_epoch > place * count // self.steps_per_epoch
 
 
 @dataclass(slots=True)
@@ -78,7 +90,7 @@ class Progress:
     step: int = 0
     """The next step to do."""
     evaluated: int = 0
-    """The value of `step` at the latest evaluation; the run is over once that is the number of steps."""
+    """The value of `step` at the latest evaluation."""
     tokens: int = 0
     scored: int = 0
     seconds: float = 0.0
@@ -88,6 +100,11 @@ class Progress:
     """Of the epoch under way, or of the last one at the end: trainingLoss is their quotient."""
     validation: list[tuple[float, int]] = field(default_factory=list)
     """NLL and labels of each validator at the latest evaluation."""
+    early: Early = field(default_factory=Early)
+
+    def over(self, course: Course) -> bool:
+        """True if nothing is left to do."""
+        return self.early.stopped or self.evaluated >= course.steps
 
     @property
     def training_loss(self) -> float:
@@ -111,14 +128,18 @@ class Progress:
             "tokens": self.tokens,
             "scored_tokens": self.scored,
             "seconds": round(self.seconds, 3),
+            "steps": self.step,
+            "delivered_step": self.step if self.early.best is None else self.early.best.step,
+            "stopped_early": self.early.stopped,
         }
 
 
 def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit, stop: Callable[[], bool]) -> Progress:
     """Run all steps that are left, from the latest checkpoint if there is one.
 
-    Emits step, eval, checkpoint and log events. Raises StopAsked once `stop()` is true (asked before every step and
-    between pieces of an evaluation; not any more when all is done), OutcropError when the loss is no longer a number.
+    With early stopping the weights and losses of the best evaluation are left in the learner and returned. Emits
+    step, eval, checkpoint and log events. Raises StopAsked once `stop()` is true (asked before every step and between
+    pieces of an evaluation; not any more when all is done), OutcropError when the loss is no longer a number.
     """
     parameters = learner.parameters()
     optimizer = _optimizer(parameters, course)
@@ -127,14 +148,20 @@ def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit
     if found is not None:
         progress = _restore(found, parameters, optimizer)
         emit("log", level="info", message=f"resumed at step {progress.step} of {course.steps}")
+    elif course.patience is not None and not learner.validators():
+        emit("log", level="warning", message="early stopping does nothing here: there is no validation data")
     saved = time.monotonic()
-    while progress.evaluated < course.steps:
+    while not progress.over(course):
         if stop():
             _save(checkpoints, progress, parameters, optimizer, emit)
             raise StopAsked(progress.step, progress.tokens)
         started = time.monotonic()
-        if progress.step % course.steps_per_epoch == 0 and progress.evaluated < progress.step:
-            _evaluate(learner, course, progress, emit, stop)
+        if course.evaluates(progress.step) and progress.evaluated < progress.step:
+            if _evaluate(learner, course, progress, emit, stop) and _judge(
+                course, progress, checkpoints, parameters, emit
+            ):
+                # The checkpoint that names the best weights follows them at once.
+                saved = -math.inf
         else:
             _step(learner, course, progress, optimizer, emit)
         now = time.monotonic()
@@ -142,9 +169,9 @@ def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit
         if now - saved >= course.checkpoint_seconds:
             _save(checkpoints, progress, parameters, optimizer, emit)
             saved = now
-    if found is None or found.state["evaluated"] < course.steps:
+    if found is None or not _progress(found.state).over(course):
         _save(checkpoints, progress, parameters, optimizer, emit)
-    return progress
+    return _choose(checkpoints, progress, parameters)
 
 
 def rate(course: Course, step: int) -> float:
@@ -209,8 +236,8 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, stop: Callable[[], bool]) -> None:
-    """Score every validator after an epoch's last step, one event each; left undone when a stop comes."""
+def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, stop: Callable[[], bool]) -> bool:
+    """Score every validator, one event each; False when a stop came and it is left undone."""
     step = progress.step - 1
     results = []
     for validator in range(learner.validators()):
@@ -219,7 +246,7 @@ def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, 
         for tally in learner.evaluate(validator):
             nll, scored, tokens = nll + tally.nll, scored + tally.scored, tokens + tally.tokens
             if stop():
-                return
+                return False
         loss = nll / scored
         if not math.isfinite(loss):
             raise OutcropError(
@@ -238,6 +265,48 @@ def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, 
         results.append((nll, scored))
     progress.validation = results
     progress.evaluated = progress.step
+    return True
+
+
+def _judge(
+    course: Course, progress: Progress, checkpoints: Checkpoints, parameters: list[nn.Parameter], emit: Emit
+) -> bool:
+    """Early stopping after an evaluation, told when patience is over. True if this is what would be delivered now."""
+    if course.patience is None or not progress.validation:
+        return False
+
+    def kept() -> bool:
+        try:
+            early.keep(checkpoints, progress.step, parameters)
+        except OSError as error:
+            message = f"the weights after {progress.step} steps, the best so far, cannot be kept: {error}"
+            emit("log", level="warning", message=message)
+            return False
+        return True
+
+    loss = sum(nll for nll, _ in progress.validation) / sum(scored for _, scored in progress.validation)
+    validation = tuple(progress.validation)
+    evaluation = Best(progress.step, loss, progress.epoch_nll, progress.epoch_scored, validation)
+    better = progress.early.judge(evaluation, course.patience, course.threshold, kept)
+    if progress.early.stopped and progress.early.best is not None:
+        message = (
+            f"stopped early after {progress.step} of {course.steps} steps: in {progress.early.waited} evaluations the "
+            f"validation loss did not fall by more than {course.threshold:g}; the weights after "
+            f"{progress.early.best.step} steps are delivered (validation loss {progress.early.best.loss:.4f})"
+        )
+        emit("log", level="info", message=message)
+    return better
+
+
+def _choose(checkpoints: Checkpoints, progress: Progress, parameters: list[nn.Parameter]) -> Progress:
+    """Put the best weights and their losses in the place of the last ones."""
+    best = progress.early.best
+    if best is None or best.step == progress.step:
+        return progress
+    with torch.no_grad():
+        for parameter, tensor in zip(parameters, early.kept(checkpoints, best), strict=True):
+            parameter.copy_(tensor)
+    return replace(progress, epoch_nll=best.epoch_nll, epoch_scored=best.epoch_scored, validation=list(best.validation))
 
 
 def _optimizer(parameters: list[nn.Parameter], course: Course) -> torch.optim.AdamW:
@@ -293,4 +362,4 @@ def _restore(found: Checkpoint, parameters: list[nn.Parameter], optimizer: torch
 
 def _progress(state: Mapping[str, Any]) -> Progress:
     validation = [(float(nll), int(scored)) for nll, scored in state["validation"]]
-    return Progress(**{**state, "validation": validation})
+    return Progress(**{**state, "validation": validation, "early": Early.read(state["early"])})

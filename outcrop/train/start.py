@@ -74,15 +74,19 @@ def course(spec: TrainSpec, plan: Plan) -> "Course":
         weight_decay=spec.weight_decay,
         clip=spec.clip,
         checkpoint_seconds=spec.checkpoint_seconds,
+        patience=spec.early_stopping_patience,
+        threshold=spec.early_stopping_threshold,
     )
 
 
-def require_disk(directory: Path, trainable: int) -> None:
-    """Raise OutcropError unless checkpoints and the result will fit: better now than after hours."""
+def require_disk(directory: Path, trainable: int, result: int, *, early_stopping: bool = False) -> None:
+    """Raise OutcropError unless checkpoints and a result of so many bytes will fit: better now than after hours."""
     from outcrop.train.checkpoint import ROOM_FOR, require_room
 
-    # A parameter and AdamW's two moments, four bytes each, in every checkpoint; and the result once more.
-    require_room(directory, trainable * 4 * (3 * ROOM_FOR + 1), "the checkpoints and the finished weights")
+    # A parameter and AdamW's two moments, four bytes each, in every checkpoint; and the best weights so far where the
+    # run may end with them.
+    copies = 3 * ROOM_FOR + (ROOM_FOR if early_stopping else 0)
+    require_room(directory, trainable * 4 * copies + result, "the checkpoints and the finished weights")
 
 
 def work_key(directory: Path) -> str:
