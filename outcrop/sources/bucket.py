@@ -22,17 +22,24 @@ ROOM: Final = 256 << 20
 """Bytes of disk that stay free: the database and logs share it."""
 
 
-def fetch(client: ObjectClient, source: BucketPrefix, place: Callable[[BucketPrefix], Path], watch: Watch) -> Path:
-    """Bring what lies under a prefix now to `place(pinned name)`; returns that folder.
+def fetch(
+    connect: Callable[[], ObjectClient], source: BucketPrefix, place: Callable[[BucketPrefix], Path], watch: Watch
+) -> BucketPrefix:
+    """Bring what lies under a prefix now to `place(pinned name)`; returns that name.
 
     Files that an interrupted try has brought whole are not fetched again. Raises OutcropError for a prefix that is no
     model, that changes meanwhile, or that does not fit on the disk.
     """
+    if source.pinned and place(source).is_dir():
+        return source
+    client = connect()
     listed = entries(client, source)
     pinned = pin(source, listed)
+    if source.pinned and pinned != source:
+        raise OutcropError(f"weights {source}: the objects under this prefix are others by now ({pinned})")
     folder = place(pinned)
     if folder.is_dir():
-        return folder
+        return pinned
     draft = folder.with_name(f".{folder.name}.draft")
     draft.mkdir(parents=True, exist_ok=True)
     there = {name: draft / name for name in listed if _whole(draft / name, listed[name])}
@@ -50,7 +57,7 @@ def fetch(client: ObjectClient, source: BucketPrefix, place: Callable[[BucketPre
         shutil.rmtree(draft)
         raise OutcropError(f"weights {source} changed while they were fetched; try again")
     draft.rename(folder)
-    return folder
+    return pinned
 
 
 def entries(client: ObjectClient, source: BucketPrefix) -> dict[str, Entry]:
