@@ -54,6 +54,12 @@ class Descent:
         """How many numbers act beside the model's own while factors are trained."""
         return self.parent.size() if self.parent is not None else 0
 
+    def result_bytes(self, model: Any, trained: LoraAdapter | None, base: Path) -> int:
+        """How many bytes of weights `save` will write."""
+        if trained is not None and not self.whole:
+            return 4 * (trained if self.parent is None else trained.over(self.parent)).size()
+        return weights.stored_dtype(base).itemsize * weights.count_parameters(model)
+
     def save(self, model: Any, trained: LoraAdapter | None, folder: Path, base: Path, base_name: str) -> None:
         """Write the result: PEFT's layout for an adapter, Hugging Face's (in the base's dtype) for a whole model.
 

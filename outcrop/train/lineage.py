@@ -78,10 +78,7 @@ def lineage(
         "result": {
             "weights": "adapter" if (folder / "adapter_config.json").exists() else "model",
             "sha256": weights.fingerprint(folder, WEIGHTS),
-            "training_loss": progress.training_loss,
-            "validation_losses": progress.validation_losses,
-            "tokens": progress.tokens,
-            "scored_tokens": progress.scored,
+            **{name: value for name, value in progress.outcome().items() if name != "seconds"},
         },
         "machine": _machine(learner),
         "versions": {

@@ -87,7 +87,9 @@ class Run:
         learner = load(self._spec, plan)
         if first:
             trainable = sum(parameter.numel() for parameter in learner.parameters())
-            require_disk(self._directory, trainable, early_stopping=self._spec.early_stopping_patience is not None)
+            result = learner.result_bytes(Path(self._spec.base))
+            stops_early = self._spec.early_stopping_patience is not None
+            require_disk(self._directory, trainable, result, early_stopping=stops_early)
             sizes = {"trainable_parameters": trainable, "total_parameters": learner.total_parameters()}
             self._events.emit("plan", plan_document(plan), learning_rate=self._spec.learning_rate, **sizes)
             shutil.rmtree(self._directory / "data", ignore_errors=True)

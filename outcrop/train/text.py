@@ -76,6 +76,10 @@ class TextLearner:
         added = 0 if self.adapter is None else self.adapter.size() + self._descent.size()
         return weights.count_parameters(self.model) + added
 
+    def result_bytes(self, base: Path) -> int:
+        """What `save` will write."""
+        return self._descent.result_bytes(self.model, self.adapter, base)
+
     def learn(self, step: int) -> Tally:
         """See Learner; examples of one length go together, which changes the layout and not the loss."""
         shard = self._plan.train

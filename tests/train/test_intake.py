@@ -122,9 +122,11 @@ def test_a_form_that_is_not_carried_out_is_refused(spec: TrainSpec, tmp_path: Pa
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_refused(tmp_path: Path) -> None:
-    require_disk(tmp_path, 1000)
+    require_disk(tmp_path, 1000, 1000)
     with pytest.raises(OutcropError, match="the checkpoints and the finished weights need"):
-        require_disk(tmp_path, 10**15)
+        require_disk(tmp_path, 10**15, 0)
+    with pytest.raises(OutcropError, match="the checkpoints and the finished weights need"):
+        require_disk(tmp_path, 0, 10**15)
 
 
 def test_a_spec_that_is_none_is_named(tmp_path: Path) -> None:
