@@ -14,6 +14,7 @@ from outcrop.api import bedrock, bedrock_runtime, iam, s3
 from outcrop.api.call import Call, Rooms, admit
 from outcrop.catalog.catalog import Catalog
 from outcrop.directory import Credentials, DataDirectory, Running
+from outcrop.estimate.rehearsal import Rehearsal, Surroundings
 from outcrop.identity import Identity
 from outcrop.jobs.executor import LocalExecutor
 from outcrop.jobs.moves import Rules
@@ -21,7 +22,9 @@ from outcrop.jobs.scheduler import Scheduler
 from outcrop.jobs.spec import specifier
 from outcrop.listen import Application, Listener, Port, endpoint_at
 from outcrop.migrations import opened
+from outcrop.objects.client import S3Uri
 from outcrop.objects.disk import Disk
+from outcrop.records import Key
 from outcrop.serve.fleet import Fleet
 from outcrop.settings import Settings
 from outcrop.store.store import Store
@@ -151,23 +154,39 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     # Chosen now: the children's endpoint has it, and the listener comes last.
     port = Port(settings.host, settings.port)
     endpoint = endpoint_at(settings.host, port.number)
+    threads = {"OMP_NUM_THREADS": str(settings.training_threads)} if settings.training_threads else {}
+    specify = specifier(
+        catalog,
+        store.models,
+        directory.models,
+        settings.checkpoint_seconds,
+        enforce_advice=settings.advised_minima == "enforce",
+    )
     scheduler = Scheduler(
         store=store,
         executor=LocalExecutor(os.environ),
         roles=identity,
-        specify=specifier(
-            catalog,
-            store.models,
-            directory.models,
-            settings.checkpoint_seconds,
-            enforce_advice=settings.advised_minima == "enforce",
-        ),
+        specify=specify,
         work=directory.work,
         models=directory.models,
         endpoint=settings.s3_endpoint or endpoint,
         now=now,
-        environment={"OMP_NUM_THREADS": str(settings.training_threads)} if settings.training_threads else {},
+        environment=threads,
         rules=Rules(capacity=settings.training_jobs),
+    )
+    rehearsal = Rehearsal(
+        specify,
+        catalog.find,
+        identity,
+        None if settings.s3_endpoint else _may_put(identity, store),
+        Surroundings(
+            endpoint=settings.s3_endpoint or endpoint,
+            spool=directory.spool,
+            place=directory.work,
+            kept=directory.calibrations,
+            environment={**os.environ, **threads},
+            machine_hour=settings.machine_cost_per_hour,
+        ),
     )
     rooms = Rooms(
         account=settings.account,
@@ -179,6 +198,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         models=directory.models,
         now=now,
         wake=lambda: ring(scheduler.wake, fleet.wake),
+        rehearse=rehearsal,
         model_units=settings.model_units,
         strict_stop_sequences=settings.strict_stop_sequences,
     )
@@ -201,6 +221,21 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         new=new,
         lock=lock,
     )
+
+
+def _may_put(identity: Identity, store: Store) -> Callable[[Key, str], str | None]:
+    """Why a role may not write under an s3:// URI of the embedded S3; asked without writing."""
+
+    def refusal(key: Key, uri: str) -> str | None:
+        place = S3Uri.parse(uri)
+        if store.buckets.get(place.bucket) is None:
+            return f"the bucket {place.bucket} does not exist"
+        arn = f"arn:aws:s3:::{place.bucket}/{place.key}.write_access_check_file.temp"
+        policy = store.buckets.policy(place.bucket)
+        decision = identity.decide(key.principal, "s3:PutObject", arn, {}, policy)
+        return None if decision else f"{key.principal.arn} is not authorized to perform s3:PutObject {decision.reason}"
+
+    return refusal
 
 
 def ring(*bells: Callable[[], None]) -> None:

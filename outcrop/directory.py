@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,8 @@ class DataDirectory:
         """Remove the bodies that a killed server was still reading; by the holder of the lock, before it listens."""
         for left in self.spool.glob("upload-*"):
             left.unlink()
+        for left in self.spool.glob("rehearsal-*"):
+            shutil.rmtree(left)
 
     def lock(self) -> IO[str]:
         """Hold the directory until the returned file is closed or the process ends.

@@ -194,6 +194,11 @@ class Identity:
         """Fresh session credentials with a user's own rights (GetSessionToken)."""
         return self._keep(principal, self._now() + duration)
 
+    def end(self, access_key: str) -> None:
+        """End session credentials before their time."""
+        self._store.keys.remove(access_key)
+        self._keys.pop(access_key, None)
+
     def _keep(self, principal: Principal, expires: datetime) -> Key:
         key = Key(unique_id("ASIA", 20), new_secret(), principal, secrets.token_urlsafe(192), expires)
         now = self._now()

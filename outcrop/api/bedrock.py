@@ -25,8 +25,9 @@ from outcrop.api.throughput import (
     list_provisioned_model_throughputs,
     update_provisioned_model_throughput,
 )
+from outcrop.wire.gateway import Reply
 
-OPERATIONS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, Any]]]] = {
+OPERATIONS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, Any] | Reply]]] = {
     "CreateModelCustomizationJob": create_model_customization_job,
     "GetModelCustomizationJob": get_model_customization_job,
     "ListModelCustomizationJobs": list_model_customization_jobs,

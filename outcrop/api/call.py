@@ -15,7 +15,7 @@ from outcrop.catalog.catalog import Catalog
 from outcrop.errors import AccessDeniedException, ServiceError
 from outcrop.identity import Decision, Given, Identity
 from outcrop.objects.disk import Disk
-from outcrop.records import Arn, Principal
+from outcrop.records import Arn, Job, Principal
 from outcrop.serve.fleet import Fleet
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Signed
@@ -40,6 +40,8 @@ class Rooms:
     now: Callable[[], datetime]
     wake: Callable[[], None]
     """Rings the scheduler and the fleet: there is something new in the store."""
+    rehearse: Callable[[Job], Mapping[str, Any]] | None = None
+    """What a job would do, take and cost, as JSON's types, for dry runs; None: there are none."""
     model_units: int = 10
     """Model units that may be provisioned in all."""
     strict_stop_sequences: bool = False

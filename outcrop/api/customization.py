@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from outcrop.api import dry_run
 from outcrop.api.call import Call
 from outcrop.api.models import find_custom, find_foundation, foundation_arn
 from outcrop.api.paging import listing, page
@@ -18,6 +19,7 @@ from outcrop.catalog.rows import FoundationModel
 from outcrop.errors import ConflictException, ResourceNotFoundException, ValidationException
 from outcrop.lifecycle import IllegalMove
 from outcrop.records import Job, new_id
+from outcrop.wire.gateway import Reply
 
 SERVICE: Final = "bedrock.amazonaws.com"
 VALIDATORS: Final = 10
@@ -42,11 +44,12 @@ class Start:
     """The foundation model's, with its long id, or the custom model's."""
 
 
-def create_model_customization_job(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Check the request and keep the job; the scheduler finds it."""
+def create_model_customization_job(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any] | Reply:
+    """Check the request and keep the job; the scheduler finds it. A dry run keeps nothing and answers with a report."""
     store, token, mark = call.rooms.store.jobs, params.get("clientRequestToken"), fingerprint(params)
+    rehearsed = dry_run.asked(call)
     with in_aws_words():
-        if earlier := store.earlier(call.region, token, mark):
+        if (earlier := store.earlier(call.region, token, mark)) and not rehearsed:
             return {"jobArn": earlier.arn}
     start = _start(call, params["baseModelIdentifier"])
     job_id = new_id()
@@ -67,6 +70,8 @@ def create_model_customization_job(call: Call, params: Mapping[str, Any]) -> Map
         created=now,
         modified=now,
     )
+    if rehearsed:
+        return dry_run.rehearse(call, job, token, mark)
     with in_aws_words():
         kept = store.add(job, token, mark)
     call.rooms.wake()

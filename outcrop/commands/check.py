@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def check(
     file: File,
+    *,
     model: Model = None,
     type: Type = "FINE_TUNING",
     validation: Validation = None,

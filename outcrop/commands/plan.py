@@ -34,6 +34,7 @@ EXACT_BYTES = 64 << 20
 
 def plan(
     file: File,
+    *,
     model: Model = None,
     type: Type = "FINE_TUNING",
     validation: Validation = None,
@@ -72,7 +73,7 @@ def plan(
         kind = find_kind(row, type)
         with brought(file, validation or (), told) as (inputs, scratch):
             given = catalog.hyperparameters(row, kind, _pairs(hyper or ()))
-            spec, warning = _spec(settings, catalog, row, kind, given, inputs)
+            spec, warning = _spec(settings, catalog, row=row, kind=kind, given=given, inputs=inputs)
             job = Proposal(row.long_id, row.name, kind, given, (warning,) if warning else ())
             checked = survey(inputs, spec.format, spec.limits)
             found = None
@@ -142,6 +143,7 @@ def _models(settings: Settings) -> Iterator[Any]:
 def _spec(
     settings: Settings,
     catalog: "Catalog",
+    *,
     row: "FoundationModel",
     kind: "Customization",
     given: dict[str, str],

@@ -46,8 +46,8 @@ def duration(seen: Foresight, measured: Calibration, *, intake: float, checkpoin
     # One more at the end, and the finished weights, which are about as much work again.
     checkpoints = (training // checkpoint_seconds + 2) * measured.checkpoint_seconds
     likely = intake + measured.start_seconds + training + evaluation + checkpoints
-    # The mean of n steps is known to spread / sqrt(n); twice that, and never less than the margin.
-    doubt = min(WIDEST, max(MARGIN, 2 * measured.spread / measured.steps**0.5))
+    # Not spread / sqrt(n): what makes steps uneven is other work on the machine, which comes and goes in minutes.
+    doubt = min(WIDEST, max(MARGIN, measured.spread))
     return Duration(
         intake=intake,
         start=measured.start_seconds,

@@ -106,17 +106,24 @@ class Estimate:
         }
 
 
-def document(proposal: Proposal, checked: Survey, found: Estimate | None) -> dict[str, Any]:
-    """The whole answer as JSON's types. found: None for a dataset that did not pass."""
+def document(
+    proposal: Proposal, checked: Survey | None, found: Estimate | None, *, failure: str | None = None
+) -> dict[str, Any]:
+    """The whole answer as JSON's types.
+
+    checked: None where the data could not be had, which `failure` says; found: None for data that did not pass.
+    """
     passed = found is not None and found.fits
+    if failure is None and checked is not None:
+        failure = checked.failure or (found.failure if found else None)
     return {
         "passed": passed,
         "model": proposal.model_id,
         "customization_type": proposal.customization,
-        "hyper_parameters": dict(proposal.hyperparameters),
+        "hyperparameters": dict(proposal.hyperparameters),
         "warnings": list(proposal.warnings),
-        "failure_message": checked.failure or (None if found is None else found.failure),
-        "dataset": checked.document(),
+        "failure_message": failure,
+        "dataset": checked.document() if checked else None,
         "estimate": found.document() if found else None,
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from outcrop.datasets.formats import Fault
 from outcrop.datasets.plan import Plan
-from outcrop.datasets.shards import Shard, write_shard
+from outcrop.datasets.shards import write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.estimate.sample import Sample, thinned
 from outcrop.records import TrainSpec

@@ -142,13 +142,8 @@ class ObjectClient:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        # botocore's own tries are few, as it cannot be told to wait minutes for a refused connection.
-        config = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=10, read_timeout=60)
         # A session of its own: boto3's shared one would keep the credentials of whoever asked first.
-        if client is None:
-            client = boto3.session.Session().client("s3", config=config)
-            client.meta.events.register_first("needs-retry.s3", _stay)
-        self._client = client
+        self._client = client or connected(boto3.session.Session())
         self._patience, self._clock, self._sleep = patience, clock, sleep
 
     def exists(self, uri: str) -> bool:
@@ -259,6 +254,42 @@ class ObjectClient:
                     raise StorageAway(f"{uri}: no answer for {self._patience:.0f} seconds: {cause}") from fault
             self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def connected(session: boto3.session.Session, endpoint: str | None = None, *, direct: bool = False) -> Any:
+    """boto3's client as ObjectClient needs it, of a session's credentials and region.
+
+    endpoint: None: as the environment says. direct: past any proxy that the environment names.
+    """
+    # botocore's own tries are few, as it cannot be told to wait minutes for a refused connection.
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 2},
+        connect_timeout=10,
+        read_timeout=60,
+        proxies={} if direct else None,
+    )
+    client = session.client("s3", config=config, endpoint_url=endpoint)
+    client.meta.events.register_first("needs-retry.s3", _stay)
+    return client
+
+
+def cannot_get(uri: str, reason: OutcropError) -> OutcropError:
+    """A job's failure over an input that it may not read or that is not there, in AWS's words (facts 5.4)."""
+    place = S3Uri.parse(uri)
+    return OutcropError(
+        f"Could not validate GetObject permissions to access Amazon S3 bucket: {place.bucket} at key {place.key} "
+        f"({reason})"
+    )
+
+
+def cannot_put(prefix: str, reason: OutcropError) -> OutcropError:
+    """A job's failure over an output prefix that it may not write under, in AWS's words (facts 5.4)."""
+    place = S3Uri.parse(prefix)
+    # AWS's text says .tmp where the object that really is written ends in .temp (facts 13).
+    return OutcropError(
+        "Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
+        f"{place.bucket} at key {place.key}.write_access_check_file.tmp ({reason})"
+    )
 
 
 def _stay(response: tuple[Any, dict[str, Any]] | None, operation: Any, **_: Any) -> None:

@@ -87,22 +87,17 @@ class JobStore:
             # Another transaction was faster (PostgreSQL only); what it wrote can be seen now and tells the reason.
             return self._add(job, token, fingerprint)
 
+    def require_room(self, job: Job) -> None:
+        """Raise what `add` would raise over the names and the parent of a new job, and keep nothing."""
+        with self._database.read() as connection:
+            _require_room(connection, job)
+
     def _add(self, job: Job, token: str | None, fingerprint: str) -> Job:
         model_name = job.request["customModelName"]
         with self._database.write() as connection:
             if earlier := _earlier(connection, job.region, token, fingerprint):
                 return earlier
-            same = select(JOBS.c.arn).where(JOBS.c.region == job.region, JOBS.c.name == job.name)
-            if connection.execute(same).first():
-                raise NameTaken("jobName", job.name)
-            holds = MODEL_NAMES.c.region == job.region, MODEL_NAMES.c.name == model_name
-            if connection.execute(select(MODEL_NAMES).where(*holds)).first():
-                raise NameTaken("customModelName", model_name)
-            base_arn = job.request["baseModelIdentifier"]
-            if ":custom-model/" in base_arn:
-                parent = select(MODELS.c.arn).where(MODELS.c.arn == base_arn).with_for_update()
-                if connection.execute(parent).first() is None:
-                    raise Gone(base_arn)
+            _require_room(connection, job)
             job = replace(job, parts=job.parts or not_started())
             connection.execute(insert(JOBS).values(**_row(job), token=token, fingerprint=fingerprint))
             connection.execute(insert(MODEL_NAMES).values(region=job.region, name=model_name, holder=job.arn))
@@ -213,6 +208,22 @@ class JobStore:
             if tags := tag_rows(model.arn, job.request.get("customModelTags", ())):
                 connection.execute(insert(TAGS), tags)
             return _save(connection, job)
+
+
+def _require_room(connection: Connection, job: Job) -> None:
+    """Raise NameTaken or Gone where a new job cannot be kept; locks its parent until the transaction ends."""
+    same = select(JOBS.c.arn).where(JOBS.c.region == job.region, JOBS.c.name == job.name)
+    if connection.execute(same).first():
+        raise NameTaken("jobName", job.name)
+    model_name = job.request["customModelName"]
+    holds = MODEL_NAMES.c.region == job.region, MODEL_NAMES.c.name == model_name
+    if connection.execute(select(MODEL_NAMES).where(*holds)).first():
+        raise NameTaken("customModelName", model_name)
+    base_arn = job.request["baseModelIdentifier"]
+    if ":custom-model/" in base_arn:
+        parent = select(MODELS.c.arn).where(MODELS.c.arn == base_arn).with_for_update()
+        if connection.execute(parent).first() is None:
+            raise Gone(base_arn)
 
 
 def _earlier(connection: Connection, region: str, token: str | None, fingerprint: str) -> Job | None:

@@ -75,6 +75,11 @@ class KeyStore:
             return None
         return Key(row.access_key, row.secret, _principal(dict(row.principal)), row.session_token, row.expires)
 
+    def remove(self, access_key: str) -> None:
+        """Drop a key; no effect on an unknown one."""
+        with self._database.write() as connection:
+            connection.execute(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.access_key == access_key))
+
     def lasting(self) -> list[tuple[Key, datetime]]:
         """The keys without an end and when each was made, oldest first."""
         query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.expires.is_(None))

@@ -15,6 +15,7 @@ from outcrop.datasets.formats import FORMATS, Fault
 from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
+from outcrop.objects.client import cannot_get, cannot_put
 from outcrop.records import TrainSpec
 from outcrop.train.deliver import Destination, manifest
 
@@ -126,10 +127,7 @@ def _fetch(source: Source, uri: str, path: Path, passing: Passing) -> None:
     except passing:
         raise
     except OutcropError as error:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        raise OutcropError(
-            f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key} ({error})"
-        ) from error
+        raise cannot_get(uri, error) from error
 
 
 def _probe(source: Source, destination: Destination, passing: Passing) -> None:
@@ -138,12 +136,7 @@ def _probe(source: Source, destination: Destination, passing: Passing) -> None:
     except passing:
         raise
     except OutcropError as error:
-        bucket, _, key = destination.prefix.removeprefix("s3://").partition("/")
-        # AWS's text says .tmp where the object that really is written ends in .temp (facts 13).
-        raise OutcropError(
-            "Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
-            f"{bucket} at key {key}.write_access_check_file.tmp ({error})"
-        ) from error
+        raise cannot_put(destination.prefix, error) from error
 
 
 def _inspect(

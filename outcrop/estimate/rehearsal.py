@@ -1,0 +1,203 @@
+"""A job rehearsed: its data read with its role's rights, checked and estimated, and nothing left behind.
+
+What the API's dry run answers. Goes through the same front door as a job's child, with credentials that end with it, so
+a role's missing right shows here as it would there. Knows rooms by argument; nothing of requests, rows or loops.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, Protocol
+
+import boto3
+import botocore.session
+
+from outcrop.catalog.rows import FoundationModel
+from outcrop.errors import OutcropError, ThrottlingException
+from outcrop.estimate.estimate import Estimate, Proposal, Terms, document, estimate
+from outcrop.estimate.survey import Input, Survey, survey
+from outcrop.objects.client import ObjectClient, StorageError, StorageRefused, cannot_get, cannot_put, connected
+from outcrop.records import Arn, Job, Key, TrainSpec
+
+PREFIX: Final = "rehearsal-"
+"""Of the folders in the spool; what a killed server left of them goes at the next start."""
+SESSION: Final = "bedrock-customization-rehearsal"
+DURATION: Final = timedelta(minutes=15)
+BUDGET: Final = 4 << 20
+"""Bytes of each file that are tokenised: some seconds. Every line is checked all the same."""
+CALIBRATION_SECONDS: Final = 20.0
+"""Callers wait for their answer, boto3 for a minute."""
+TURN_SECONDS: Final = 20.0
+"""How long a rehearsal waits for the one before it: two at once would spoil each other's times."""
+STORAGE_SECONDS: Final = 5.0
+
+
+class Roles(Protocol):
+    """Who gives a job its role's credentials, and takes them back (identity.Identity)."""
+
+    def assume_for_service(
+        self, role_arn: str, *, source_arn: str, source_account: str, session_name: str, duration: timedelta
+    ) -> Key:
+        """Fresh session credentials, or ValidationException."""
+        ...
+
+    def end(self, access_key: str) -> None:
+        """End session credentials before their time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a rehearsal needs to know of the server that it runs in."""
+
+    endpoint: str
+    """The S3 that jobs use."""
+    spool: Path
+    place: Path
+    """A folder on the disk that jobs use."""
+    kept: Path
+    """Where calibrations are kept."""
+    environment: Mapping[str, str]
+    """The calibration's."""
+    machine_hour: float | None = None
+
+
+class Rehearsal:
+    """Rehearses jobs, one at a time."""
+
+    def __init__(
+        self,
+        specify: Callable[[Job], tuple[TrainSpec, str | None]],
+        row_of: Callable[[str], FoundationModel | None],
+        roles: Roles,
+        may_put: Callable[[Key, str], str | None] | None,
+        surroundings: Surroundings,
+    ) -> None:
+        """specify: as the scheduler's; row_of: the catalogue's row of a long id.
+
+        may_put: why these credentials may not write under an s3:// URI, None where they may; itself None where storage
+        is somewhere else and cannot be asked without writing.
+        """
+        self._specify, self._row_of, self._roles, self._may_put = specify, row_of, roles, may_put
+        self._surroundings = surroundings
+        self._turn = threading.Lock()
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """What the job would do, as JSON's types; the job itself is kept nowhere.
+
+        Raises ThrottlingException while others are rehearsed, OutcropError where the weights are not there.
+        """
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            raise ThrottlingException("Another dry run is under way on this server. Try again when it is done.")
+        try:
+            return self._rehearse(job)
+        finally:
+            self._turn.release()
+
+    def _rehearse(self, job: Job) -> dict[str, Any]:
+        row = self._row_of(job.base_model_id)
+        assert row is not None, "the create has just found it"
+        spec, warning = self._specify(job)
+        proposal = Proposal(
+            model_id=row.long_id,
+            model_name=row.name,
+            customization=spec.customization,
+            hyperparameters=spec.hyperparameters,
+            warnings=(warning,) if warning else (),
+        )
+        with self._session(job) as key, TemporaryDirectory(prefix=PREFIX, dir=self._surroundings.spool) as folder:
+            scratch = Path(folder)
+            try:
+                inputs = self._fetched(spec, key, job.region, scratch)
+                self._writable(spec, key)
+            except OutcropError as fault:
+                return document(proposal, None, None, failure=str(fault))
+            checked = survey(inputs, spec.format, spec.limits)
+            found = self._estimated(spec, row, checked, scratch) if checked.passed else None
+        return document(proposal, checked, found)
+
+    @contextmanager
+    def _session(self, job: Job) -> Iterator[Key]:
+        """The role's credentials, as the job would get them."""
+        key = self._roles.assume_for_service(
+            job.request["roleArn"],
+            source_arn=job.arn,
+            source_account=Arn.parse(job.arn).account,
+            session_name=f"{SESSION}-{job.id}",
+            duration=DURATION,
+        )
+        try:
+            yield key
+        finally:
+            self._roles.end(key.access_key)
+
+    def _fetched(self, spec: TrainSpec, key: Key, region: str, scratch: Path) -> list[Input]:
+        """All input files; raises OutcropError in AWS's words for the first that may not be read or is not there."""
+        client = ObjectClient(client_for(key, region, self._surroundings.endpoint), patience=STORAGE_SECONDS)
+        inputs = []
+        for index, uri in enumerate((spec.training, *spec.validation)):
+            given = Input(uri, scratch / f"data-{index}", "validation" if index else "train")
+            try:
+                _require_room(_size(client, uri), scratch)
+                client.download(uri, given.path)
+            except StorageError as error:
+                raise cannot_get(uri, error) from error
+            inputs.append(given)
+        return inputs
+
+    def _writable(self, spec: TrainSpec, key: Key) -> None:
+        reason = self._may_put(key, spec.output) if self._may_put is not None else None
+        if reason is not None:
+            # One rule for slashes: one is put after the output URI unless it ends in one.
+            raise cannot_put(spec.output if spec.output.endswith("/") else spec.output + "/", OutcropError(reason))
+
+    def _estimated(self, spec: TrainSpec, row: FoundationModel, checked: Survey, scratch: Path) -> Estimate:
+        around, work = self._surroundings, scratch / "work"
+        work.mkdir()
+        terms = Terms(
+            scratch=work,
+            place=around.place,
+            environment=around.environment,
+            prices=row.prices,
+            kept=around.kept,
+            budget=BUDGET,
+            patience=CALIBRATION_SECONDS,
+            machine_hour=around.machine_hour,
+        )
+        return estimate(spec, checked, terms)
+
+
+def client_for(key: Key, region: str, endpoint: str) -> Any:
+    """boto3's S3 client of these credentials alone: no profile, no file and no proxy of this process reaches it."""
+    bare = botocore.session.Session()
+    for name in ("config_file", "credentials_file"):
+        bare.set_config_variable(name, os.devnull)
+    session = boto3.session.Session(
+        aws_access_key_id=key.access_key,
+        aws_secret_access_key=key.secret,
+        aws_session_token=key.session_token,
+        region_name=region,
+        botocore_session=bare,
+    )
+    return connected(session, endpoint, direct=True)
+
+
+def _size(client: ObjectClient, uri: str) -> int:
+    """Bytes of an object; 0 where that may not be asked, for then the download says why in more words."""
+    try:
+        return client.size(uri) or 0
+    except StorageRefused:
+        return 0
+
+
+def _require_room(size: int, folder: Path) -> None:
+    """Raise OutcropError unless the file fits twice over: it, and what becomes of it."""
+    free = shutil.disk_usage(folder).free
+    if 2 * size > free:
+        raise OutcropError(f"the file has {size:,} bytes; the disk under {folder} has {free:,} free")
