@@ -146,21 +146,29 @@ def _turns(row: FoundationModel, messages: Sequence[Mapping[str, Any]]) -> tuple
         raise ValidationException(NO_HISTORY)
     if messages[-1]["role"] != "user" and not family(row.body).prefill:
         raise ValidationException(LAST_IS_USER)
-    return tuple(_turn(number, message) for number, message in enumerate(messages))
+    blank = family(row.body).told_blank
+    return tuple(_turn(number, message, blank=blank) for number, message in enumerate(messages))
 
 
-def _turn(number: int, message: Mapping[str, Any]) -> Turn:
+def _turn(number: int, message: Mapping[str, Any], *, blank: bool) -> Turn:
+    """One message; `blank`: its text may be, the model's family will say so."""
     place = f"messages.{number}"
     if not message["content"]:
         raise ValidationException(
             f"The content field in the Message object at {place} is empty. Add a ContentBlock object to the content "
             "field and try again."
         )
-    texts = [_text(block, f"{place}.content.{index}") for index, block in enumerate(message["content"])]
+    texts = [_text(block) for block in message["content"]]
+    for index, text in enumerate(texts):
+        if not blank and not text.strip():
+            raise ValidationException(
+                f"The text field in the ContentBlock object at {place}.content.{index} is blank. Add text to the text "
+                "field, and try again."
+            )
     return Turn(message["role"], BLOCKS.join(texts))
 
 
-def _text(block: Mapping[str, Any], place: str) -> str:
+def _text(block: Mapping[str, Any]) -> str:
     for kind in block:
         if kind in ("toolUse", "toolResult"):
             raise ValidationException(NO_TOOLS)
@@ -168,12 +176,7 @@ def _text(block: Mapping[str, Any], place: str) -> str:
             raise ValidationException(NO_CACHE)
         if kind != "text":
             raise ValidationException(_unsupported(kind))
-    text = str(block["text"])
-    if not text.strip():
-        raise ValidationException(
-            f"The text field in the ContentBlock object at {place} is blank. Add text to the text field, and try again."
-        )
-    return text
+    return str(block["text"])
 
 
 def _unsupported(kind: str) -> str:

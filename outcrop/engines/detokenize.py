@@ -17,16 +17,17 @@ class TextStream:
     """The text of one answer, token by token.
 
     decode: token ids to text, special tokens left out. The text is what it gives for the answer alone, without the
-    prompt: completions are tokenised alone in training too.
+    prompt: completions are tokenised alone in training too. lead: white space that the model writes before the first
+    word of a chat's answer, where the template has it so; it is not part of the text.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
-        self._decode, self._stop = decode, tuple(stop)
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = (), lead: str = "") -> None:
+        self._decode, self._stop, self._lead = decode, tuple(stop), lead
         self.tokens: list[int] = []
         """All that was pushed."""
         self._start = self._shown = 0
         self._text_before = ""
-        self._held = ""
+        self._held = self._begun = ""
         self.stopped_by: str | None = None
         """The stop string that ended the text; it is not part of the text."""
 
@@ -41,7 +42,7 @@ class TextStream:
     def finish(self) -> str:
         """Return the rest. A last character that never became whole is left out."""
         rest = "" if self.stopped_by else self._show(self._decode(self.tokens[self._start :]).rstrip(REPLACEMENT))
-        rest, self._held = rest + self._held, ""
+        rest, self._begun, self._held = rest + self._begun + self._held, "", ""
         return rest
 
     def _show(self, text: str) -> str:
@@ -49,7 +50,18 @@ class TextStream:
         fresh = text[len(self._text_before) :]
         self._start, self._shown = self._shown, len(self.tokens)
         self._text_before = self._decode(self.tokens[self._start :])
-        return self._cut(self._held + fresh)
+        return self._cut(self._held + self._without_lead(fresh))
+
+    def _without_lead(self, fresh: str) -> str:
+        """The text behind the lead; what is only a part of it so far is kept until it is known."""
+        if not self._lead:
+            return fresh
+        text, self._begun = self._begun + fresh, ""
+        if self._lead.startswith(text) and text != self._lead:
+            self._begun = text
+            return ""
+        lead, self._lead = self._lead, ""
+        return text.removeprefix(lead)
 
     def _cut(self, text: str) -> str:
         """Split off what may be shown: up to a stop string, or up to what may become one."""

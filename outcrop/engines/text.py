@@ -141,7 +141,7 @@ class TextEngine:
             prompt=tokens,
             max_tokens=min(prompt.max_tokens, self.context - len(tokens)),
             sampler=Sampler(prompt.temperature, prompt.top_p, prompt.top_k, prompt.seed, self._device),
-            text=TextStream(self._decode, prompt.stop),
+            text=TextStream(self._decode, prompt.stop, self._lead(prompt)),
             emit=emit,
         )
         with self._bell:
@@ -288,6 +288,13 @@ class TextEngine:
             self._orders.append((action, done))
             self._bell.notify()
         return done
+
+    def _lead(self, prompt: Prompt) -> str:
+        """White space that the weights were taught to write before an answer, and that is no part of it."""
+        chat = self._encoder.chat
+        if not prompt.turns or prompt.turns[-1].role == "assistant":
+            return ""
+        return "" if chat.stands(prompt.turns, prompt.system, plain=prompt.plain) else chat.lead
 
     def _cut(self, tokens: list[int], prompt: Prompt) -> list[int]:
         """A too long prompt without the end that its caller gives up, so that the answer has its room."""

@@ -109,8 +109,6 @@ def _bound(error: ValidationError) -> str:
             return f"expected maximum item count: {limit}, found: {len(value)}"
         case "minItems":
             return f"expected minimum item count: {limit}, found: {len(value)}"
-        case "maxProperties":
-            return f"maximum size: [{limit}] exceeded, found: [{len(value)}]"
         case "minProperties":
             return f"minimum size: [{limit}] expected, found: [{len(value)}]"
         case "not":

@@ -167,4 +167,4 @@ def too_long(_limit: int, _count: int) -> str:
     return "Input is too long for requested model."
 
 
-FAMILY: Final = Family(NAME, ask, answer, speak, compose, too_long, prefill=True)
+FAMILY: Final = Family(NAME, ask, answer, speak, compose, too_long, prefill=True, told_blank=True)

@@ -20,7 +20,7 @@ def ask(document: Document, _terms: Terms) -> Asked:
     """The prompt as it stands, with Cohere's defaults."""
     for name, nothing in (("return_likelihoods", "NONE"), ("logit_bias", {})):
         if document.get(name, nothing) != nothing:
-            raise ValidationException(f"{name} is not available: this model tells no likelihoods. Leave {name} out.")
+            raise ValidationException(f"{name} is not available for this model. Leave {name} out.")
     config = settings(NAME, document)
     truncate = config["truncate"]
     prompt = Prompt(

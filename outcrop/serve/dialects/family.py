@@ -116,6 +116,8 @@ class Family:
     """Whether several faults of a body are counted and not told."""
     prefill: bool = False
     """Whether a conversation may end with the beginning of the model's answer."""
+    told_blank: bool = False
+    """Whether the family itself says what is wrong with a blank text; else Converse does."""
 
 
 def read(family: Family, body: bytes, terms: Terms) -> Asked:
