@@ -12,6 +12,7 @@ from outcrop.commands.models import models
 from outcrop.commands.options import error_console
 from outcrop.commands.plan import plan
 from outcrop.commands.serve import serve
+from outcrop.commands.show import show_model
 from outcrop.errors import OutcropError
 
 commands = typer.Typer(
@@ -23,6 +24,7 @@ commands = typer.Typer(
 )
 commands.command()(serve)
 commands.command()(env)
+models.command("show")(show_model)
 commands.add_typer(models, name="models")
 commands.command()(check)
 commands.command()(plan)

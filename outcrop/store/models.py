@@ -112,6 +112,19 @@ class ModelStore:
             row = connection.execute(select(MODELS).where(MODELS.c.arn == arn)).first()
         return _model(row) if row else None
 
+    def named(self, identifier: str) -> list[Model]:
+        """The models of this name, id, ARN or …:custom-model/<name>, of all regions, newest first."""
+        name = name_of(identifier)
+        wanted = MODELS.c.arn == identifier if name is None else (MODELS.c.name == name) | (MODELS.c.id == name)
+        with self._database.read() as connection:
+            rows = connection.execute(select(MODELS).where(wanted).order_by(MODELS.c.created.desc())).all()
+        return [_model(row) for row in rows]
+
+    def names(self) -> list[str]:
+        """Names of all models of all regions, sorted."""
+        with self._database.read() as connection:
+            return sorted(set(connection.execute(select(MODELS.c.name)).scalars()))
+
     def page(self, region: str, listing: Listing) -> tuple[list[Model], Cursor | None]:
         """One page of the region's models, and where the next one starts."""
         with self._database.read() as connection:
