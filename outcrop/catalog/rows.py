@@ -30,26 +30,32 @@ class Parameter(Struct, frozen=True, forbid_unknown_fields=True):
     """One hyperparameter: its type and range; values travel as strings."""
 
     type: Literal["int", "float", "word"]
+    """Values travel as strings; word: one of `words`."""
     min: float | None = None
+    """Least value; a number has both."""
     max: float | None = None
+    """Largest value."""
     default: str | None = None
-    """As AWS prints it (Java's way for floats, 1.0E-5); None: nothing is filled in."""
+    """As AWS prints it (Java's way for floats, 1.0E-5); none: nothing is filled in."""
     required: bool = False
     """Must be given: there is no default."""
     words: tuple[str, ...] = ()
     """Words taken besides numbers, in any letter case (auto, Auto); for the type word the only values, as written."""
     auto: str | None = None
-    """The number that a word besides numbers stands for when the job runs; None: the default."""
+    """The number that a word besides numbers stands for when the job runs; none: the default."""
 
 
 class TokenQuota(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens that one record may have, up to a batch size; None where AWS names no bound."""
 
     up_to_batch: Positive | None = None
-    """None: any batch size."""
+    """The largest batch size that it holds for; none: any."""
     input: Positive | None = None
+    """All that comes before the answers."""
     output: Positive | None = None
+    """The answers."""
     total: Positive | None = None
+    """Both together."""
 
 
 class Quotas(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,21 +64,29 @@ class Quotas(Struct, frozen=True, forbid_unknown_fields=True):
     tokens: tuple[TokenQuota, ...] = ()
     """In ascending order of batch size; a larger batch than the last one's is held to the last."""
     characters_per_token: Positive = 6
+    """How AWS counts: 6 for most models, 3 for Claude."""
     min_records: Positive | None = None
-    """Of the training file, as the next."""
+    """Fewest records of the training file."""
     max_records: Positive | None = None
+    """Most records of the training file."""
     min_validation_records: Positive | None = None
+    """Fewest records of the validation files, where there are any."""
     max_validation_records: Positive | None = None
+    """Most records of the validation files."""
     min_sum_records: Positive | None = None
-    """Of training and validation files together, as the next."""
+    """Fewest records of training and validation files together."""
     max_sum_records: Positive | None = None
+    """Most records of training and validation files together."""
     max_training_bytes: Positive | None = None
+    """Largest training file."""
     max_validation_bytes: Positive | None = None
+    """Largest validation file."""
     reserved: tuple[Name, ...] = ()
     """Words that no text of a record may contain."""
     advised_records: Positive | None = None
-    """Advice of the customization guide, as the next: told, and enforced only where a setting says so."""
+    """Fewest training records that the customization guide advises: told, enforced only where a setting says so."""
     advised_tokens: Positive | None = None
+    """As advised_records, in tokens as AWS counts them."""
 
 
 class CustomizationRow(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +95,9 @@ class CustomizationRow(Struct, frozen=True, forbid_unknown_fields=True):
     format: Format
     """Of its datasets' lines."""
     hyperparameters: dict[str, Parameter]
+    """By their names; or the name of a table [hyperparameters.NAME]."""
     quotas: Quotas = Quotas()
+    """Or the name of a table [quotas.NAME]."""
     rate: str = "learningRate"
     """The hyperparameter that carries the learning rate; its default lands on the weights' own good rate."""
     beyond_aws: bool = False
@@ -99,39 +115,52 @@ class Prices(Struct, frozen=True, forbid_unknown_fields=True):
     """US list prices in dollars; None where no reliable source names one."""
 
     training_per_1k_tokens: Price | None = None
+    """A thousand trained tokens: those of the file times epochs."""
     storage_per_month: Price | None = None
+    """Keeping one custom model for a month."""
     unit_hour: Price | None = None
-    """One model unit of provisioned throughput for an hour, without commitment."""
+    """One model unit of Provisioned Throughput for an hour, without commitment."""
     unit_hour_one_month: Price | None = None
     """As unit_hour, with a commitment of one month."""
     unit_hour_six_months: Price | None = None
+    """As unit_hour, with a commitment of six months."""
 
 
 class FoundationModel(Struct, frozen=True, forbid_unknown_fields=True):
     """One foundation model: its ids, what Bedrock says of it, and what stands behind it here."""
 
     id: ModelId
-    """The id that is invoked on demand."""
+    """The id that is invoked on demand: the name of the row's table."""
     long_id: ModelId
     """The id with its context variant: what is customized, and what stands in the ARNs of its jobs and models."""
     name: Name
+    """For people: modelName."""
     provider: Name
+    """For people: providerName."""
     weights: Name
-    """bundled:<name>, an absolute folder, or the name that `outcrop models use` keeps; that command overrides it."""
+    """What runs: bundled:text, a folder, or a name that `outcrop models use` has fetched; that command overrides it."""
     body: Body
     """Family of its request and response bodies."""
     inference: InferenceLimits
+    """Bounds of one request."""
     tokens_per_minute_per_unit: Positive
-    """What one model unit of provisioned throughput admits."""
+    """What one model unit of Provisioned Throughput admits."""
     provisioned_ids: tuple[ModelId, ...]
     """Ids that throughput can be provisioned for; the long id is one of them."""
     customizations: dict[Customization, CustomizationRow]
+    """The ways in which it can be customized."""
     prices: Prices = Prices()
+    """AWS's list prices, for estimates."""
     input_modalities: tuple[Modality, ...] = ("TEXT",)
+    """inputModalities."""
     output_modalities: tuple[Modality, ...] = ("TEXT",)
+    """outputModalities."""
     streaming: bool = True
+    """responseStreamingSupported."""
     on_demand: bool = True
+    """Whether `id` is told to be invoked on demand."""
     lifecycle: Literal["ACTIVE", "LEGACY"] = "ACTIVE"
+    """modelLifecycle."""
     regions: tuple[str, ...] = ()
     """Where AWS offers its customization: told to people, never enforced. Every region is served here."""
     converse: frozenset[Feature] = frozenset()
@@ -163,4 +192,6 @@ class WeightsRow(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     learning_rate: dict[Method, Rate]
+    """Where a model's default rate lands, by method: lora, full."""
     learning_rate_ceiling: dict[Method, Rate]
+    """By method: a higher rate is lowered to it, and the job's log says so."""
