@@ -76,14 +76,15 @@ def _download(source: HubRepo, weigh: Callable[[Path, int], None]) -> tuple[HubR
         info = HfApi().model_info(source.repo, revision=source.revision, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         taken = choose(sizes, str(source))
-        pinned = HubRepo(source.repo, info.sha)
         cache = Path(constants.HF_HUB_CACHE)
         cache.mkdir(parents=True, exist_ok=True)
         config = Path(hf_hub_download(source.repo, "config.json", revision=info.sha))
         weigh(config, sum(sizes[name] for name in taken if name.endswith(".safetensors")))
         absent = [name for name in taken if not (config.parent / name).exists()]
         require_disk(cache, sum(sizes[name] for name in absent), str(source))
-        return pinned, Path(snapshot_download(source.repo, revision=info.sha, allow_patterns=taken))
+        # By the branch's own name, so that the cache learns which commit it is: offline it is found by that.
+        snapshot = Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=taken))
+        return HubRepo(source.repo, snapshot.name), snapshot
 
 
 def _cached(source: HubRepo) -> tuple[HubRepo, Path] | None:
