@@ -21,9 +21,17 @@ def test_defaults_are_aws_s() -> None:
 
 def test_every_setting_is_read() -> None:
     settings = {
-        "temperature": 5, "p": 0.5, "k": 500, "max_tokens": 4096, "stop_sequences": ["a", "b", "c", "d"],
-        "return_likelihoods": "NONE", "stream": True, "num_generations": 5, "logit_bias": {}, "truncate": "START",
-    }  # fmt: skip
+        "temperature": 5,
+        "p": 0.5,
+        "k": 500,
+        "max_tokens": 4096,
+        "stop_sequences": ["a", "b", "c", "d"],
+        "return_likelihoods": "NONE",
+        "stream": True,
+        "num_generations": 5,
+        "logit_bias": {},
+        "truncate": "START",
+    }
     asked = ask(NAME, {"prompt": "注文", **settings})
     assert (asked.generations, asked.streamed, asked.text) == (5, True, "注文")
     assert asked.prompt == Prompt(

@@ -1,0 +1,59 @@
+"""What a schema's violations are called: one text each, in the Java library's words."""
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from outcrop.errors import ValidationException
+from outcrop.serve.malformed import MAX_TOLD, check
+
+
+def told(schema: dict[str, Any], value: Any, *, counted: bool = False) -> str:
+    with pytest.raises(ValidationException) as caught:
+        check(Draft202012Validator(schema), value, counted=counted)
+    return caught.value.message.removeprefix("Malformed input request: ").partition(", please")[0]
+
+
+KEYS = {"required": ["a", "b"], "additionalProperties": False, "properties": {"a": {}, "b": {}}}
+
+
+def test_several_are_told_behind_each_other_or_counted() -> None:
+    assert told(KEYS, {"a": 1, "c": 2}) == "#: required key [b] not found#: extraneous key [c] is not permitted"
+    assert told(KEYS, {"a": 1, "c": 2}, counted=True) == "2 schema violations found"
+    assert told(KEYS, {"a": 1}, counted=True) == "#: required key [b] not found"
+
+
+def test_a_thousand_wrong_keys_need_no_longer_message() -> None:
+    many = {str(number): 1 for number in range(1000)}
+    assert told(KEYS, {**many, "a": 1, "b": 1}).count("extraneous") == MAX_TOLD
+    assert told(KEYS, {**many, "a": 1, "b": 1}, counted=True) == "1000 schema violations found"
+
+
+def test_what_keeps_the_schema_is_let_through() -> None:
+    check(Draft202012Validator(KEYS), {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "text"),
+    [
+        ({"type": "integer"}, 2**40, None),
+        ({"type": "string"}, 2**40, "#/x: expected type: String, found: Long"),
+        ({"type": "string"}, False, "#/x: expected type: String, found: Boolean"),
+        ({"type": ["string", "array"]}, 3, "#/x: no subschema matched out of the total 2 subschemas"),
+        ({"exclusiveMinimum": 0}, 0, "#/x: 0 is not greater than 0"),
+        ({"maximum": 1}, 10**80, f"#/x: 1{'0' * 63}… is not less or equal to 1"),
+        ({"enum": ["a"]}, 3, "#/x: 3 is not a valid enum value"),
+        ({"enum": ["a"]}, "b", "#/x: b is not a valid enum value"),
+        ({"minItems": 1}, [], "#/x: expected minimum item count: 1, found: 0"),
+        ({"minLength": 2}, "é", "expected minLength: 2, actual: 1"),
+        ({"not": {"required": ["a"]}}, {"a": 1}, '#/x: subject must not be valid against schema {"required":["a"]}'),
+        ({"multipleOf": 2}, 3, "#/x: 3 is not a multiple of 2"),
+    ],
+)
+def test_each_rule_has_its_words(rule: dict[str, Any], value: Any, text: str | None) -> None:
+    schema = {"properties": {"x": rule}}
+    if text is None:
+        check(Draft202012Validator(schema), {"x": value})
+    else:
+        assert told(schema, {"x": value}) == text
