@@ -38,7 +38,8 @@ may think aloud is asked not to, in training and in use. Other engines get these
 TOKENS: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Members of tokenizer_config.json that templates may name."""
 
-_QUESTION, _ANSWER, _SYSTEM = "a question of the probe", "an answer of the probe", "an instruction of the probe"
+_QUESTION, _ANSWER, _NEXT = "a question of the probe", "an answer of the probe", "a second question of the probe"
+_SYSTEM = "an instruction of the probe"
 
 
 class Tokens(Protocol):
@@ -65,7 +66,8 @@ class Exchange:
     prompt: str
     """All that an engine is shown before the answer."""
     answer: str
-    """What the model has to write: the turn's text, what ends the turn, and what the template writes behind that."""
+    """What the model has to write: the turn's text and what ends the turn. Behind that stands what the template writes
+    before the next one, because in some manners (GLM's) it is the next turn's first token that ends an answer."""
 
 
 class ChatTemplate:
@@ -141,7 +143,7 @@ class ChatTemplate:
                 answer = written[len(prompt) :]
             else:
                 answer = self._frame.lead + turn.text + self._frame.closing
-            found.append(Exchange(prompt, answer))
+            found.append(Exchange(prompt, answer + self._frame.following))
         return found
 
     def check(self, tokens: Tokens) -> None:
@@ -175,9 +177,17 @@ class ChatTemplate:
         if place < 0:
             raise OutcropError(f"the chat template {self.name} leaves out what the assistant says")
         closing = written[place + len(_ANSWER) :]
+        following = self._following(question, closing)
         lead = written[len(prompt) : place] if written.startswith(prompt) else ""
         # More than white space is no part of an answer (a header, an empty thought): it belongs to the prompt.
-        return _Frame(header=lead, lead="", closing=closing) if lead.strip() else _Frame("", lead, closing)
+        header, lead = (lead, "") if lead.strip() else ("", lead)
+        return _Frame(header, lead, closing, following)
+
+    def _following(self, question: list[Turn], closing: str) -> str:
+        """What is written between the end of an answer and the user's next word."""
+        written = self._render([*question, Turn("assistant", _ANSWER), Turn("user", _NEXT)], None)
+        between = written[written.rfind(_ANSWER) + len(_ANSWER) : written.rfind(_NEXT)]
+        return between.removeprefix(closing) if between.startswith(closing) else ""
 
     @cached_property
     def _folds(self) -> bool:
@@ -219,6 +229,8 @@ class _Frame:
     lead: str
     """White space before the answer, which the model has to write."""
     closing: str
+    following: str
+    """Text before the next turn's own."""
 
 
 class _Generation(jinja2.ext.Extension):

@@ -169,6 +169,15 @@ END_ONCE = Style(
     end="</s>",
 )
 
+ENDED_BY_THE_NEXT = Style(
+    "[start]{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>\\n' + message['content'] }}{% else %}{{ '<|' + message['role'] + '|>\\n' + message['content'] }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}",
+    ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"),
+    end="<|endoftext|>",
+    stops=("<|endoftext|>", "<|user|>"),
+)
+
 STYLES = {
     "chatml": CHATML,
     "llama 3": LLAMA3,
@@ -181,6 +190,7 @@ STYLES = {
     "marked generation": MARKED,
     "no generation prompt": NO_GENERATION_PROMPT,
     "end token after the last turn only": END_ONCE,
+    "ended by the next turn": ENDED_BY_THE_NEXT,
 }
 
 

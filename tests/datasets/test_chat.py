@@ -91,7 +91,7 @@ def test_an_answer_is_learnt_behind_the_very_ids_that_an_engine_is_shown(
                 seen += 1
     assert seen == exchanges
     for turn, answer in zip(turns[1::2], labels(encoder, example), strict=True):
-        assert answer[-1] in encoder.stops
+        assert answer[-1] in encoder.stops, spelled(encoder, answer)
         assert encoder.stops.isdisjoint(answer[:-1])
         text = spelled(encoder, answer[:-1])
         assert text.removeprefix(encoder.chat.lead) == turn.text
