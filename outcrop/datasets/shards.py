@@ -181,13 +181,13 @@ class _Draft:
 
     def __init__(self, folder: Path, sequence: int | None) -> None:
         """`sequence`: pack all that is added into sequences of so many tokens; None: every example is its own."""
+        self._packer = Packer(sequence) if sequence is not None else None
         self._folder, self._draft = folder, folder.with_name(folder.name + ".draft")
         shutil.rmtree(self._draft, ignore_errors=True)
         self._draft.mkdir(parents=True)
         self._tokens, self._scored = (self._draft / "tokens").open("wb"), (self._draft / "scored").open("wb")
         self._offsets, self._starts = array("q", [0]), array("q")
         self._records = 0
-        self._packer = Packer(sequence) if sequence is not None else None
 
     def add(self, example: Example) -> None:
         """Take in what one record became."""
