@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from outcrop.commands.dataset import FAULTS, AsJson, File, Model, Type, Validation, brought, find_kind, find_row, usage
+from outcrop.commands.dataset import (
+    FAULTS,
+    AsJson,
+    File,
+    Model,
+    Type,
+    Validation,
+    brought,
+    find_kind,
+    find_row,
+    usage,
+    watched,
+)
 from outcrop.commands.options import settings_from
 from outcrop.errors import OutcropError
 
@@ -41,7 +53,6 @@ def check(
     """
     from outcrop.catalog.catalog import Catalog
     from outcrop.commands.report_view import show_survey
-    from outcrop.estimate.survey import survey
 
     with usage():
         settings = settings_from()
@@ -53,7 +64,7 @@ def check(
         batch = batch_size or int(default or 1)
         limits = catalog.limits(row, batch, kind, enforce_advice=settings.advised_minima == "enforce")
         with brought(file, validation or (), Console(stderr=True)) as (inputs, _), _written(faults) as write:
-            checked = survey(inputs, way.format, limits, write)
+            checked = watched(inputs, way.format, limits, write)
     if as_json:
         document = {"model": row.long_id, "customizationType": kind, "format": way.format, **checked.document()}
         print(json.dumps(document, ensure_ascii=False, indent=2))

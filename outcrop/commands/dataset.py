@@ -24,7 +24,9 @@ from outcrop.errors import OutcropError
 if TYPE_CHECKING:
     from outcrop.catalog.catalog import Catalog
     from outcrop.catalog.rows import Customization, FoundationModel
-    from outcrop.estimate.survey import Input
+    from outcrop.datasets.faults import Fault
+    from outcrop.estimate.survey import Input, Survey
+    from outcrop.records import Limits
 
 FAULTS, USAGE = 1, 2
 """Exit statuses beside 0: the dataset has faults; the command was used wrongly, or a file could not be had."""
@@ -187,3 +189,18 @@ def moving(console: Console, what: str, total: int) -> Iterator[Callable[[int], 
     ) as progress:
         task = progress.add_task(escape(what), total=total)
         yield lambda count: progress.update(task, advance=count)
+
+
+def watched(
+    inputs: "Sequence[Input]",
+    format: str,
+    limits: "Limits",
+    sink: "Callable[[Input, Fault], object]" = lambda _given, _fault: None,
+) -> "Survey":
+    """Check the files with a bar on standard error while it takes long."""
+    from outcrop.datasets.lines import BLOCK
+    from outcrop.estimate.survey import survey
+
+    total = sum(given.path.stat().st_size for given in inputs)
+    with moving(Console(stderr=True), "checking", total) as move:
+        return survey(inputs, format, limits, sink, lambda _: move(BLOCK))

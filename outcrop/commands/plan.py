@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from outcrop.commands.dataset import FAULTS, AsJson, File, Model, Type, Validation, brought, find_kind, find_row, usage
+from outcrop.commands.dataset import (
+    FAULTS,
+    AsJson,
+    File,
+    Model,
+    Type,
+    Validation,
+    brought,
+    find_kind,
+    find_row,
+    usage,
+    watched,
+)
 from outcrop.commands.options import Data, open_store, settings_from, spin_briefly
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
@@ -62,7 +74,6 @@ def plan(
     from outcrop.commands.plan_view import show_plan, steps_shown
     from outcrop.commands.report_view import show_survey
     from outcrop.estimate.estimate import Proposal, Terms, document, estimate
-    from outcrop.estimate.survey import survey
 
     told = Console(stderr=True, highlight=False)
     with usage():
@@ -75,7 +86,7 @@ def plan(
             given = catalog.hyperparameters(row, kind, _pairs(hyper or ()))
             spec, warning = _spec(settings, catalog, row=row, kind=kind, given=given, inputs=inputs)
             job = Proposal(row.long_id, row.name, kind, given, (warning,) if warning else ())
-            checked = survey(inputs, spec.format, spec.limits)
+            checked = watched(inputs, spec.format, spec.limits)
             found = None
             if checked.passed:
                 with steps_shown(told) as progress:

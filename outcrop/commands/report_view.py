@@ -3,46 +3,57 @@
 Knows Rich and the report; nothing of files, prices or models. Made for 80 columns and wider ones.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from outcrop.datasets.check import Lengths, Report
-from outcrop.datasets.formats import Fault
+from outcrop.datasets.faults import Fault
+from outcrop.datasets.lengths import Lengths
+from outcrop.datasets.report import Report
 from outcrop.estimate.survey import Input, Survey
 
-SHOWN_FAULTS = 10
+SHOWN_FAULTS: Final = 10
 """Faults of a file that are shown with their text; the table counts all of them."""
-PLACES = 5
+PLACES: Final = 5
 """Lines named for each kind of fault."""
-BAR = 28
+BAR: Final = 32
+"""Characters of the histogram's longest bar."""
 
-KINDS: Mapping[str, str] = {
+KINDS: Final[Mapping[str, str]] = {
     "jsonl": "no JSON",
     "shape": "not this format",
+    "reserved": "reserved word",
     "input": "input too long",
     "output": "output too long",
     "total": "record too long",
     "context": "too long for the weights",
     "line": "line too long to read",
     "file": "the file as a whole",
+    "advice": "less than is advised",
 }
 """Kinds of faults for people."""
+
+SIDES: Final[Mapping[str, tuple[str, str]]] = {
+    "prompt-completion": ("prompt", "completion"),
+    "text": ("", "input"),
+    "messages": ("system and user", "assistant"),
+    "conversation": ("system and user", "assistant"),
+}
+"""What is given and what is learnt, by format."""
 
 
 def show_survey(console: Console, checked: Survey, model: str, format: str) -> None:
     """The whole report."""
-    console.print(f"checked as [bold]{escape(format)}[/bold] for [bold]{escape(model)}[/bold]\n", highlight=False)
+    console.print(Text.assemble("checked as ", (format, "bold"), " for ", (model, "bold"), "\n"))
     for given, report in zip(checked.inputs, checked.reports, strict=True):
         _file(console, given, report, checked.limits.characters_per_token)
-    if checked.together is not None:
-        console.print(Text.assemble(("together  ", "bold"), checked.together.reason))
-        console.print()
+    _together(console, checked)
     _verdict(console, checked)
 
 
@@ -52,36 +63,45 @@ def facts(rows: Sequence[tuple[str, str | Text]]) -> Padding:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
-    return Padding(table, (0, 0, 0, 2))
+        table.add_row(name, escape(value) if isinstance(value, str) else value)
+    return inset(table)
+
+
+def inset(what: RenderableType) -> Padding:
+    """Two characters from the left."""
+    return Padding(what, (0, 0, 0, 2))
 
 
 def size(count: int) -> str:
-    """Bytes for people, as AWS counts them: 1 MB is 1,048,576 bytes in its quotas."""
+    """Bytes for people, as AWS's quotas count them: 1 MB is 1,048,576 bytes."""
     for unit, scale in (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"
+    return counted(count, "byte")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _file(console: Console, given: Input, report: Report, per_token: int) -> None:
     purpose = "training" if given.purpose == "train" else "validation"
-    mark = "[green]no fault[/green]" if report.passed else f"[red]{_count(report.fault_count, 'fault')}[/red]"
-    console.print(f"[bold]{purpose}[/bold]  {escape(given.uri)}  {mark}", highlight=False)
-    characters = sum(lengths.total for lengths in (report.prompt, report.completion) if lengths)
+    mark = ("no fault", "green") if report.passed else (counted(report.fault_count, "fault"), "red")
+    console.print(Text.assemble((purpose, "bold"), "  ", given.uri, "  ", mark))
+    characters = report.whole.total if report.whole else 0
     rows: list[tuple[str, str | Text]] = [
-        ("lines", f"{report.records:,}, of which {report.accepted:,} are good"),
-        ("size", f"{size(report.bytes)} ({report.bytes:,} bytes)"),
+        ("lines", f"{report.records:,}" + ("" if report.passed else f", of which {report.accepted:,} are good")),
+        ("size", f"{size(report.bytes)} ({report.bytes:,} bytes)" if report.bytes >= 1024 else size(report.bytes)),
         ("tokens", f"{-(-characters // per_token):,} as AWS counts them: {characters:,} characters / {per_token}"),
     ]
-    if report.duplicates:
-        rows.append(("duplicates", f"{_count(report.duplicates, 'record')} repeat an earlier one exactly"))
-    if report.contradictions:
-        rows.append(("contradictions", f"{_count(report.contradictions, 'prompt')} with more than one completion"))
+    rows += [("" if at else "note", Text(remark, style="yellow")) for at, remark in enumerate(report.remarks)]
     console.print(facts(rows))
-    if report.completion is not None:
+    if report.learnt is not None:
         console.print()
-        console.print(Padding(_lengths(report), (0, 0, 0, 2)))
+        console.print(inset(_lengths(report)))
+        console.print()
+        console.print(inset(_histogram(report)))
     if not report.passed:
         console.print()
         _faults(console, report)
@@ -94,62 +114,99 @@ def _lengths(report: Report) -> Table:
     table.add_column("characters", no_wrap=True)
     for name in ("shortest", "median", "95 %", "longest"):
         table.add_column(name, justify="right", no_wrap=True)
-    names = SIDES.get(report.format, ("given", "learnt"))
-    for name, lengths in zip(names, (report.prompt, report.completion), strict=True):
-        if lengths is not None and lengths.maximum:
-            table.add_row(name, *(f"{value:,}" for value in _quantiles(lengths)))
+    given, learnt = SIDES[report.format]
+    for name, lengths in ((given, report.given), (learnt, report.learnt)):
+        if lengths is not None and name:
+            row = (lengths.minimum, lengths.median, lengths.percentile95, lengths.maximum)
+            table.add_row(name, *(f"{value:,}" for value in row))
     return table
 
 
-SIDES: Mapping[str, tuple[str, str]] = {
-    "prompt-completion": ("prompt", "completion"),
-    "text": ("", "input"),
-    "messages": ("before the answers", "answers"),
-    "conversation": ("before the answers", "answers"),
-}
-
-
-def _quantiles(lengths: Lengths) -> tuple[int, int, int, int]:
-    return lengths.minimum, lengths.median, lengths.percentile95, lengths.maximum
+def _histogram(report: Report) -> Table:
+    """How many records are how long, as bars."""
+    lengths: Lengths | None = report.whole
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("characters of a record", justify="right", no_wrap=True)
+    table.add_column("records", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    bars = lengths.histogram if lengths else ()
+    most = max((bar.count for bar in bars), default=1)
+    for bar in bars:
+        # What is there at all is seen: the shortest bar of a count is one thin stroke.
+        filled = round(8 * BAR * bar.count / most)
+        blocks = "█" * (filled // 8) + ("", *"▏▎▍▌▋▊▉")[filled % 8]
+        table.add_row(f"{bar.low:,} to {bar.high:,}", f"{bar.count:,}", blocks or ("▏" if bar.count else ""))
+    return table
 
 
 def _faults(console: Console, report: Report) -> None:
-    kinds = Counter(fault.kind for fault in report.faults)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("fault", no_wrap=True)
     table.add_column("count", justify="right", no_wrap=True)
     table.add_column("first places", overflow="fold")
-    for kind, count in kinds.most_common():
-        lines = [str(fault.line) for fault in report.faults if fault.kind == kind and fault.line][:PLACES]
-        more = " …" if count > len(lines) and lines else ""
-        table.add_row(KINDS.get(kind, kind), f"{count:,}", f"line {', '.join(lines)}{more}" if lines else "–")
-    console.print(Padding(table, (0, 0, 0, 2)))
-    console.print()
+    for kind, count in sorted(report.kinds.items(), key=lambda entry: -entry[1]):
+        lines = [f"{fault.line:,}" for fault in report.faults if fault.kind == kind and fault.line][:PLACES]
+        more = ", …" if lines and count > len(lines) else ""
+        what = "line" if count == 1 else "lines"
+        table.add_row(KINDS.get(kind, kind), f"{count:,}", f"{what} {', '.join(lines)}{more}" if lines else "")
+    console.print(inset(table))
     for fault in report.faults[:SHOWN_FAULTS]:
-        console.print(Padding(_fault(fault), (0, 0, 0, 2)))
+        console.print()
+        console.print(inset(_fault(fault, console.width - 6)))
     left = report.fault_count - min(len(report.faults), SHOWN_FAULTS)
     if left:
-        console.print(f"  … and {_count(left, 'more fault')}: --faults FILE writes them all", highlight=False)
+        console.print(f"\n  … and {counted(left, 'more fault')}; --faults FILE writes all of them, one a line")
 
 
-def _fault(fault: Fault) -> Text:
-    """One fault: its place, the reason, and the text around it."""
+def _fault(fault: Fault, width: int) -> Text:
+    """One fault: its place, the reason, and the text around it with the column marked."""
     place = f"line {fault.line:,}" if fault.line else "the file as a whole"
     if fault.column:
         place += f", column {fault.column:,}"
     text = Text.assemble((place, "bold"), "  ", fault.reason)
     if fault.snippet:
-        text.append("\n  " + fault.snippet.replace("\t", " "), style="dim")
+        shown, mark = cropped(fault.snippet, fault.mark, width)
+        text.append("\n  " + shown, style="dim")
+        if mark:
+            text.append("\n  " + " " * (mark - 1) + "^", style="bold red")
     return text
+
+
+def cropped(snippet: str, mark: int, width: int) -> tuple[str, int]:
+    """A snippet in at most `width` columns around its marked character (from 1; 0: none), on one line.
+
+    Wide characters count as two columns; the mark that comes back is in columns.
+    """
+    shown = _visible(snippet)
+    cells = [cell_len(each) for each in shown]
+    start, end = 0, len(shown)
+    # From the left while the mark stays a third of the way in; then from the right.
+    while sum(cells[start:end]) > width and sum(cells[start : mark - 1]) > width // 3:
+        start += 1
+    while sum(cells[start:end]) > width:
+        end -= 1
+    return shown[start:end], 1 + sum(cells[start : mark - 1]) if start < mark <= end + 1 else 0
+
+
+def _visible(text: str) -> str:
+    """Every character as something of at least one column: tabs, controls and marks without width become a dot."""
+    return "".join(each if cell_len(each) and each.isprintable() else "·" for each in text)
+
+
+def _together(console: Console, checked: Survey) -> None:
+    if not (checked.together.faults or checked.together.leaks):
+        return
+    console.print("[bold]the files together[/bold]")
+    for fault in checked.together.faults:
+        console.print(inset(Text(fault.reason, style="red")))
+    for leak in checked.together.leaks:
+        console.print(inset(Text(f"{leak.name}: {leak}", style="yellow")))
+    console.print()
 
 
 def _verdict(console: Console, checked: Survey) -> None:
     if checked.passed:
-        console.print("[bold green]passed[/bold green]  a job would take this dataset", highlight=False)
+        console.print("[bold green]passed[/bold green]  a job would take this dataset")
         return
-    console.print(Text.assemble(("failed", "bold red"), f"  {_count(checked.fault_count, 'fault')}. A job would say:"))
-    console.print(Padding(Text(checked.failure or "", style="red"), (0, 0, 0, 2)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    console.print(Text.assemble(("failed", "bold red"), f"  {counted(checked.fault_count, 'fault')}. A job would say:"))
+    console.print(inset(Text(checked.failure or "", style="red")))

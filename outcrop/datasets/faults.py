@@ -1,6 +1,6 @@
 """What is wrong with a line or a file, and the text around its place. Knows nothing of formats, JSON or quotas."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 SNIPPET: Final = 80
@@ -24,6 +24,8 @@ class Fault:
     number of records) or advice (what the guide only advises, where a setting makes it a rule)."""
     measure: int = 0
     """For input, output and total: the token count as AWS counts it."""
+    mark: int = field(default=0, compare=False)
+    """Where `column` stands in the snippet, from 1; 0: the snippet is not of that place."""
 
 
 class RefusalError(Exception):
@@ -35,11 +37,22 @@ class RefusalError(Exception):
 
     def fault(self, text: str, number: int) -> Fault:
         """The fault of this line, which is number `number` of its file."""
-        return Fault(number, self.at + 1, self.reason, snippet(text, self.at + 1), self.kind)
+        column = self.at + 1
+        return Fault(number, column, self.reason, snippet(text, column), self.kind, mark=mark(text, column))
 
 
 def snippet(text: str, column: int = 1) -> str:
     """At most SNIPPET characters of a line around a column (from 1), with … where something is left out."""
-    start = max(0, min(column - 1 - SNIPPET // 4, len(text) - SNIPPET))
+    start = _start(text, column)
     end = start + SNIPPET
     return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
+
+
+def mark(text: str, column: int) -> int:
+    """Where a column of a line stands in its snippet; both count from 1."""
+    start = _start(text, column)
+    return column - start + (1 if start else 0)
+
+
+def _start(text: str, column: int) -> int:
+    return max(0, min(column - 1 - SNIPPET // 4, len(text) - SNIPPET))

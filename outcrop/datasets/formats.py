@@ -12,7 +12,7 @@ import msgspec
 
 from outcrop.datasets import conversations, messages, pairs
 from outcrop.datasets.examples import Conversation, Document, Pair, Record
-from outcrop.datasets.faults import SNIPPET, Fault, RefusalError, snippet
+from outcrop.datasets.faults import SNIPPET, Fault, RefusalError, mark, snippet
 from outcrop.datasets.located import Node, read
 
 __all__ = ["FORMATS", "SNIPPET", "Conversation", "Document", "Fault", "Pair", "Record", "form", "parse", "snippet"]
@@ -128,4 +128,5 @@ def _not_utf8(line: bytes, number: int, start: int) -> Fault:
     reason = f"byte 0x{line[start]:02x} is not UTF-8: save the file as UTF-8"
     if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
         reason = "the file is UTF-16; it must be UTF-8"
-    return Fault(number, column, reason, snippet(line.decode("utf-8", errors="replace"), column), "jsonl")
+    shown = line.decode("utf-8", errors="replace")
+    return Fault(number, column, reason, snippet(shown, column), "jsonl", mark=mark(shown, column))

@@ -200,8 +200,8 @@ def _price(spec: TrainSpec, checked: Survey, terms: Terms, span: Duration | None
 
 def characters(checked: Survey) -> int:
     """Characters of the training file's texts: what AWS counts tokens from."""
-    report = checked.reports[0]
-    return sum(lengths.total for lengths in (report.prompt, report.completion) if lengths is not None)
+    whole = checked.reports[0].whole
+    return whole.total if whole else 0
 
 
 def _plan(plan: Foresight | Unfit) -> dict[str, Any]:

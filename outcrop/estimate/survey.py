@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outcrop.datasets.check import Report, check_file, failure_message, sum_fault
-from outcrop.datasets.formats import Fault
+from outcrop.datasets.check import Report, check_file, failure_message
+from outcrop.datasets.faults import Fault
+from outcrop.datasets.overlap import Overlap, overlap
 from outcrop.records import Limits
 
 
@@ -37,8 +38,8 @@ class Survey:
 
     inputs: tuple[Input, ...]
     reports: tuple[Report, ...]
-    together: Fault | None
-    """What is wrong with the files as a whole: the sum of their records."""
+    together: Overlap
+    """What only shows between them: sums of records, and validation records that are trained on."""
     limits: Limits
     seconds: float
     """What the checking took."""
@@ -46,12 +47,12 @@ class Survey:
     @property
     def passed(self) -> bool:
         """Whether a job would accept all of it."""
-        return self.together is None and all(report.passed for report in self.reports)
+        return not self.together.faults and all(report.passed for report in self.reports)
 
     @property
     def fault_count(self) -> int:
         """Of all files, and of them together."""
-        return sum(report.fault_count for report in self.reports) + (self.together is not None)
+        return sum(report.fault_count for report in self.reports) + len(self.together.faults)
 
     @property
     def failure(self) -> str | None:
@@ -59,7 +60,7 @@ class Survey:
         for given, report in zip(self.inputs, self.reports, strict=True):
             if not report.passed:
                 return failure_message(report, given.uri, self.limits)
-        return None if self.together is None else f"Input data breaks a quota: {self.together.reason}"
+        return next((f"Input data breaks a quota: {fault.reason}" for fault in self.together.faults), None)
 
     def document(self) -> dict[str, Any]:
         """As JSON's types."""
@@ -70,7 +71,7 @@ class Survey:
             "files": [
                 {"uri": given.uri, **report.document()} for given, report in zip(self.inputs, self.reports, strict=True)
             ],
-            "together": [self.together.reason] if self.together else [],
+            "together": self.together.document(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -85,9 +86,9 @@ def survey(
     """Check every file to its last line; `sink` gets every fault, `pulse` is called now and then and may raise."""
     started = time.perf_counter()
     reports = [_report(given, format, limits, sink, pulse) for given in inputs]
-    together = sum_fault(reports, limits)
-    if together is not None:
-        sink(inputs[0], together)
+    together = overlap(reports, limits)
+    for fault in together.faults:
+        sink(inputs[0], fault)
     return Survey(tuple(inputs), tuple(reports), together, limits, time.perf_counter() - started)
 
 
