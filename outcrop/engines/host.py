@@ -26,7 +26,9 @@ from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.listen import Listener, Port
 from outcrop.records import Prompt
-from outcrop.weights import load_model
+from outcrop.sources import memory
+from outcrop.sources.look import look
+from outcrop.weights import choose_dtype, load_config, load_model
 
 KEY_VARIABLE: Final = "OUTCROP_ENGINE_KEY"
 
@@ -56,6 +58,10 @@ def load(options: argparse.Namespace) -> TextEngine:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        dtype = choose_dtype(load_config(options.weights), options.dtype, device)
+        seen = look(options.weights, str(options.weights))
+        memory.require_serving(seen, str(options.weights), dtype.itemsize, memory.here())
     model = load_model(options.weights, options.dtype, device)
     encoder = Encoder.read(options.weights)
     engine = TextEngine(model, encoder, name=options.name, running=options.running, waiting=options.waiting)

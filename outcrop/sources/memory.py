@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from outcrop.errors import OutcropError
 from outcrop.sources.look import Look
 
 ADAMW: Final = 16
@@ -41,6 +42,17 @@ def training(seen: Look, method: str, rank: int, number: int) -> int:
     if method == "full":
         return seen.parameters * ADAMW + PROCESS
     return seen.parameters * number + seen.lora_parameters(rank) * ADAMW + PROCESS
+
+
+def require_serving(seen: Look, name: str, number: int, there: Memory) -> None:
+    """Raise OutcropError where an engine's weights do not fit into what is free."""
+    need = serving(seen, number)
+    if need > there.free:
+        raise OutcropError(
+            f"Too little memory: to serve {name} takes at least {gigabytes(need)}, and this machine has "
+            f"{gigabytes(there.free)} free of {gigabytes(there.total)}. What helps: smaller weights (`outcrop models "
+            "use`); or fewer models served at the same time; or a larger machine"
+        )
 
 
 def number_bytes(width: int, root: Path = Path("/")) -> int:

@@ -22,6 +22,7 @@ from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.train.deliver import Courier, Curves, Destination, export, patiently
 from outcrop.train.events import Events, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
+from outcrop.train.memory import require_memory
 from outcrop.train.start import course, load, open_plan, read_spec, require_disk, work_key
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Run:
         if self._events.completed("validation"):
             return taken_in(self._directory)
         self._events.part("validation", "InProgress")
+        require_memory(self._spec)
         datasets = self._patiently(
             lambda: take_in(self._spec, self._directory, self._client, self._pulse, self._warn, passing=PASSING)
         )

@@ -1,0 +1,46 @@
+"""Whether a job's weights fit into memory, before they are loaded: a sentence with figures instead of a killed process.
+
+The bound is from below (weights, gradients, optimizer), so what is refused could not have run. Knows the spec and the
+headers of the weights; torch is asked only about a GPU.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from outcrop.errors import OutcropError
+from outcrop.records import TrainSpec
+from outcrop.sources import memory
+from outcrop.sources.look import look
+from outcrop.sources.memory import Memory, gigabytes
+
+GPU: Final = Path("/dev/nvidiactl")
+"""There where an NVIDIA driver is: then the GPU's memory counts, which only torch can tell."""
+
+
+def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
+    """Raise OutcropError where the weights cannot be trained in the memory that is free now, or are damaged.
+
+    here: what there is, in bytes; by default this machine's, or its GPU's.
+    """
+    seen = look(Path(spec.base), spec.base_name)
+    on_gpu = here is None and GPU.exists() and _gpu() is not None
+    there = here or (_gpu() if on_gpu else None) or memory.here()
+    number = 2 if on_gpu else memory.number_bytes(seen.width)
+    need = {way: memory.training(seen, way, spec.lora_rank, number) for way in ("lora", "full")}
+    if need[spec.method] <= there.free:
+        return
+    what = "all weights" if spec.method == "full" else "a LoRA adapter"
+    ways = ["smaller weights (`outcrop models use`)", "ending what else uses memory here", "a larger machine"]
+    if spec.method == "full" and need["lora"] <= there.free:
+        ways.insert(0, f"the hyperparameter method=lora, which takes at least {gigabytes(need['lora'])}")
+    raise OutcropError(
+        f"Too little memory: to train {what} of {spec.base_name} takes at least {gigabytes(need[spec.method])}, and "
+        f"{'the GPU' if on_gpu else 'this machine'} has {gigabytes(there.free)} free of {gigabytes(there.total)}. "
+        f"What helps: {'; or '.join(ways)}"
+    )
+
+
+def _gpu() -> Memory | None:
+    import torch
+
+    return Memory(*torch.cuda.mem_get_info()) if torch.cuda.is_available() else None
