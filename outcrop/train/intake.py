@@ -197,10 +197,8 @@ def _report(
 
 
 def _remark(report: Report, tell: Callable[[str], None]) -> None:
-    if report.duplicates:
-        tell(f"{report.name}: {report.duplicates} records repeat an earlier one exactly")
-    if report.contradictions:
-        tell(f"{report.name}: {report.contradictions} prompts stand with more than one completion")
+    for remark in report.remarks:
+        tell(f"{report.name}: {remark}")
 
 
 def _keep(plan: Path, taken: Sequence[Dataset]) -> None:

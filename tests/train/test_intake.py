@@ -80,7 +80,7 @@ def test_what_was_taken_in_is_known_to_a_later_life(spec: TrainSpec, tmp_path: P
 
 def test_the_quota_on_all_records_is_told_and_listed(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
     with pytest.raises(OutcropError, match="hold 8 records together; at most 7 are allowed"):
-        take(replace(spec, limits=Limits(max_records=7)), tmp_path, store)
+        take(replace(spec, limits=Limits(max_sum_records=7)), tmp_path, store)
     listed = store.objects["s3://b/out/model-customization-job-abcdefghijkl/input_data_report/faults.jsonl"]
     assert [json.loads(line)["kind"] for line in listed.splitlines()] == ["file"]
     assert not (tmp_path / "plan" / "datasets.json").exists()
@@ -93,8 +93,8 @@ def test_oddities_are_told_and_trained_on(spec: TrainSpec, tmp_path: Path, store
     told: list[str] = []
     take(spec, tmp_path, store, told.append)
     assert told == [
-        "train.jsonl: 1 records repeat an earlier one exactly",
-        "train.jsonl: 1 prompts stand with more than one completion",
+        "train.jsonl: 1 record repeats an earlier one exactly (line 2 is line 1)",
+        "train.jsonl: 1 record repeats an earlier one with another answer",
     ]
     assert len(Shard.open(tmp_path / "plan" / "train")) == 3
 
