@@ -13,7 +13,7 @@ help:
 	@echo "make check     ruff, mypy --strict, import contracts"
 	@echo "make install   .venv with the pinned set of constraints.txt and this package"
 	@echo "make format    put the sources in their house style"
-	@echo "make docs      write the tree of ARCHITECTURE.md anew"
+	@echo "make docs      write the tree of ARCHITECTURE.md and the pages of docs/reference anew"
 	@echo "make bases     cast the bundled base model again from its own scripts (about an hour on two cores)"
 
 # What the commands below need, made once; the stamp is older than its reasons after either of them changes.
@@ -45,6 +45,7 @@ format: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/tree.py
+	$(BIN)/python -m docs.reference
 
 bases: $(VENV)/.installed
 	$(BIN)/python -m foundry.cast
