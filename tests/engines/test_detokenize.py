@@ -73,3 +73,27 @@ def test_a_token_of_many_characters_may_hold_a_whole_stop_string() -> None:
     assert stream.push(0) == "hello "
     assert stream.stopped_by == "STOP"
     assert stream.finish() == ""
+
+
+@pytest.mark.parametrize(
+    ("lead", "text", "shown"),
+    [
+        (" ", " hello", "hello"),
+        (" ", "  hello", " hello"),
+        (" ", "hello", "hello"),
+        ("\n\n", "\n\nhello", "hello"),
+        ("\n\n", "\nhello", "\nhello"),
+        ("\n\n", "\n", "\n"),
+        (" ", "", ""),
+        ("", " hello", " hello"),
+    ],
+)
+def test_a_lead_is_left_out_and_nothing_else(lead: str, text: str, shown: str) -> None:
+    stream = TextStream(decode, lead=lead)
+    assert "".join([*(stream.push(byte) for byte in text.encode()), stream.finish()]) == shown
+
+
+def test_a_stop_string_may_stand_right_behind_the_lead() -> None:
+    stream = TextStream(decode, ["ENDE"], lead="\n\n")
+    assert "".join([stream.push(byte) for byte in b"\n\nENDE"]) == ""
+    assert stream.stopped_by == "ENDE"

@@ -134,6 +134,55 @@ def test_refusals(host: Host, members: dict[str, Any], status: int, told: str) -
     assert told in answer.json()["error"]["message"]
 
 
+def chat(host: Host, **members: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "the order"}]
+    return {"model": "base", "messages": messages, "max_tokens": 8, "temperature": 0, **members}
+
+
+def test_a_chat_is_answered_whole_and_streamed(host: Host) -> None:
+    whole = host.client.post("/v1/chat/completions", json=chat(host)).json()
+    assert whole["object"] == "chat.completion"
+    message = whole["choices"][0]["message"]
+    assert message["role"] == "assistant"
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    asked = chat(host, stream=True, stream_options=options)
+    with host.client.stream("POST", "/v1/chat/completions", json=asked) as response:
+        *chunks, usage = events(response)
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == message["content"]
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert counts == sorted(counts)
+    assert {chunk["usage"]["prompt_tokens"] for chunk in chunks} == {whole["usage"]["prompt_tokens"]}
+    assert usage["usage"] == whole["usage"]
+
+
+def test_a_lone_turn_may_be_the_prompt_as_it_stands(host: Host) -> None:
+    said = host.client.post("/v1/chat/completions", json=chat(host, chat_template_kwargs={"plain": True})).json()
+    assert said["choices"][0]["message"]["content"] == host.complete().json()["choices"][0]["text"]
+
+
+def test_tokens_are_counted_as_they_are_read(host: Host) -> None:
+    for verb, asked in (
+        ("/v1/completions", {"model": "base", "prompt": "the order is late", "max_tokens": 1}),
+        ("/v1/chat/completions", chat(host, max_tokens=1)),
+    ):
+        counted = host.client.post("/tokenize", json=asked).json()
+        assert (counted["count"], counted["max_model_len"]) == (len(counted["tokens"]), 4000)
+        assert host.client.post(verb, json=asked).json()["usage"]["prompt_tokens"] == counted["count"]
+    long = host.client.post("/tokenize", json={"model": "base", "prompt": "~" * 5000}).json()
+    assert long["count"] == 5001, "a count needs no room"
+    assert host.client.post("/tokenize", json={"model": "green", "prompt": "a"}).status_code == 404
+    assert host.client.post("/tokenize", json={"model": "base"}).status_code == 400
+
+
+def test_a_too_long_prompt_is_refused_with_its_figures_or_cut(host: Host) -> None:
+    error = host.complete(prompt="~" * 5000).json()["error"]
+    assert (error["prompt_tokens"], error["max_prompt_tokens"]) == (5001, 3999)
+    for side in ("left", "right"):
+        cut = host.complete(prompt="~" * 5000, truncate_prompt_tokens=-1, truncation_side=side, max_tokens=2).json()
+        assert cut["usage"]["prompt_tokens"] == 3998
+
+
 def test_other_verbs_bodies_and_keys_are_refused(host: Host) -> None:
     assert host.client.get("/v1/completions").status_code == 404
     assert host.client.post("/v1/completions", content=b"{").status_code == 400
@@ -160,7 +209,8 @@ def test_adapters_come_and_go(host: Host, adapters: dict[str, Path]) -> None:
 def test_a_caller_that_leaves_a_stream_frees_its_slot(host: Host) -> None:
     asked = {"model": "base", "prompt": "a", "max_tokens": 3900, "temperature": 0, "stream": True}
     with host.client.stream("POST", "/v1/completions", json=asked) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()  # an iterator that nobody holds would close the stream
+        next(lines)
         assert host.load() == 1
     host.idle()
 
