@@ -25,6 +25,9 @@ STAGES = {
     "calibrating": "taking a few real training steps …",
 }
 
+BUSY = 0.3
+"""Share of the cores that others used, from which on it is said."""
+
 Rows = list[tuple[str, str | Text]]
 
 
@@ -118,6 +121,9 @@ def _time(span: Duration, found: Calibration) -> Rows:
     other = span.likely - span.training - span.evaluation
     rows.append(("the rest", f"{clock(other)}: check, tokenise, load the weights, save"))
     rows.append(("measured", f"{found.steps} real training steps on {where} in {found.dtype}{cached}"))
+    if found.load >= BUSY:
+        what = f"the machine did other work meanwhile ({found.load:.0%} of its cores), so the range is wide"
+        rows.append(("", Text(what, style="yellow")))
     return rows
 
 

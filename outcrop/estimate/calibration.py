@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ COMMAND: Final = ("-P", "-m", "outcrop.train.calibrate")
 PATIENCE: Final = 600.0
 """Seconds that a calibration may take before it is given up: three steps of a large model on a slow machine."""
 POLL: Final = 0.2
+KEPT_SECONDS: Final = 86_400.0
+"""How long an answer is good: a day, as machines and their other work change."""
+QUIETER: Final = 0.25
+"""Where the machine has become this much quieter since, the steps are taken anew."""
 
 
 class NoCalibration(OutcropError):
@@ -66,6 +71,8 @@ class Calibration:
     """cpu, or the GPU's name."""
     dtype: str
     threads: int
+    load: float
+    """How busy the machine was with other work when they were taken: 0 not at all, 1 every core."""
     cached: bool = False
     """Whether an earlier run took the steps."""
 
@@ -91,13 +98,27 @@ def calibrate(
     environment: the child's. `pulse` is called some times a second and may raise. Raises NoCalibration.
     """
     place = kept / f"{_key(spec, plan, environment)}.json" if kept else None
-    if place is not None and place.is_file():
-        return fitted(json.loads(place.read_text("utf-8")), cached=True)
-    answer = _run(spec, folder, environment, patience, pulse)
+    load = busy()
+    if place is not None and (answer := _kept(place, load)) is not None:
+        return fitted(answer, cached=True)
+    answer = {"load": load, **_run(spec, folder, environment, patience, pulse)}
     if place is not None:
         place.parent.mkdir(exist_ok=True)
         replace_file(place, json.dumps({"base": spec.base_name, **answer}, indent=2) + "\n", mode=0o600)
     return fitted(answer)
+
+
+def busy() -> float:
+    """How much others have been working on this machine in the last minute: 0 not at all, 1 every core."""
+    return min(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
+def _kept(place: Path, load: float) -> dict[str, Any] | None:
+    """An earlier answer, unless it is old or was taken while the machine was much busier than now."""
+    if not place.is_file() or time.time() - place.stat().st_mtime > KEPT_SECONDS:
+        return None
+    answer: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    return answer if answer["load"] <= load + QUIETER else None
 
 
 def fitted(answer: Mapping[str, Any], *, cached: bool = False) -> Calibration:
@@ -125,6 +146,7 @@ def fitted(answer: Mapping[str, Any], *, cached: bool = False) -> Calibration:
         device=answer["device"],
         dtype=answer["dtype"],
         threads=answer["threads"],
+        load=answer["load"],
         cached=cached,
     )
 

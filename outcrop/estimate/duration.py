@@ -9,9 +9,10 @@ from typing import Any, Final
 from outcrop.estimate.calibration import Calibration
 from outcrop.estimate.foresight import Foresight
 
-MARGIN: Final = 0.15
+MARGIN: Final = 0.2
 """The least that a range allows on either side: machines are never quite as they were a minute ago."""
 WIDEST: Final = 1.0
+"""The most: half to twice the likely time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ def duration(seen: Foresight, measured: Calibration, *, intake: float, checkpoin
     # One more at the end, and the finished weights, which are about as much work again.
     checkpoints = (training // checkpoint_seconds + 2) * measured.checkpoint_seconds
     likely = intake + measured.start_seconds + training + evaluation + checkpoints
-    # Not spread / sqrt(n): what makes steps uneven is other work on the machine, which comes and goes in minutes.
-    doubt = min(WIDEST, max(MARGIN, measured.spread))
+    # Not spread / sqrt(n): what makes steps uneven is other work on the machine, which comes and goes in minutes. The
+    # more of it there was, the less is known of what the job will meet.
+    doubt = min(WIDEST, max(MARGIN, measured.spread, measured.load))
     return Duration(
         intake=intake,
         start=measured.start_seconds,
