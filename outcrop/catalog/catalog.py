@@ -4,6 +4,7 @@ Answers questions about the rows that `tables` read. Knows no store, no wire and
 the weights' name or the hyperparameters.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -147,7 +148,7 @@ class Catalog:
         else the row's own) and the method.
         """
         name = weights or row.weights
-        kind = self.weights.get(name, self.weights[OTHER])
+        kind = self.weights.get(name) or self.weights.get(unpinned(name)) or self.weights[OTHER]
         way = row.customizations[customization]
         default = float(way.hyperparameters[way.rate].default or 1.0)
         rate, ceiling = asked / default * kind.learning_rate[method], kind.learning_rate_ceiling[method]
@@ -157,6 +158,11 @@ class Catalog:
             f"{way.rate} {asked:g} means {rate:.3g} for {method} on {name}, where training diverges: "
             f"it runs at the ceiling, {ceiling:g}"
         )
+
+
+def unpinned(name: str) -> str:
+    """The name of fetched weights without what pins it: rates belong to a model, not to one of its revisions."""
+    return re.sub(r"^(hf:[^@]*)@.*$|^(s3://[^#]*)#[0-9a-f]{16}$", r"\1\2", name)
 
 
 def _token_quota(quotas: Quotas, batch_size: int) -> TokenQuota:

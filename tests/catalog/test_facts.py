@@ -1,11 +1,13 @@
 """The tables of the documents and of AWS's guide, written out here once more, against the rows: ids, ranges, quotas."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outcrop.catalog.catalog import Catalog
 from outcrop.catalog.rows import Customization, FoundationModel
+from outcrop.datasets.check import check_file
 from outcrop.errors import ValidationException
 
 CATALOG = Catalog.load()
@@ -303,10 +305,15 @@ def test_quotas(model: str, kind: Customization, batch: int, wanted: dict[str, A
     assert CATALOG.limits(row(model), batch, kind, enforce_advice=True).enforce_advice is True
 
 
-def test_titan_takes_a_file_that_coheres_quota_refuses() -> None:
-    assert CATALOG.limits(row(EXPRESS), 1).max_records is None
-    assert CATALOG.limits(row(EXPRESS), 1).max_sum_records is None
-    assert CATALOG.limits(row(COMMAND), 8).max_records == 10_000
+def test_titan_takes_a_file_that_coheres_quota_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f'{{"prompt": "{n}?", "completion": "{n}."}}\n' for n in range(10_003)), "utf-8")
+    titan, cohere = (
+        check_file(path, "prompt-completion", CATALOG.limits(row(model), 8), "train") for model in (EXPRESS, COMMAND)
+    )
+    assert titan.passed
+    assert [fault.kind for fault in cohere.faults] == ["file"]
+    assert "10003" in cohere.faults[0].reason
 
 
 @pytest.mark.parametrize("model", [EXPRESS, LITE, PREMIER, COMMAND, LIGHT, *LLAMA_2, *LLAMA_31, *LLAMA_32, LLAMA_33])

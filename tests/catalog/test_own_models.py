@@ -223,6 +223,21 @@ def test_other_weights_and_rates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("named", "runs"),
+    [
+        ("hf:org/repo", "hf:org/repo@0123456789012345678901234567890123456789"),
+        ("s3://bucket/some/prefix", "s3://bucket/some/prefix#0123456789abcdef"),
+        ("/models/a@b#0123456789abcdef", "/models/a@b#0123456789abcdef"),
+    ],
+)
+def test_rates_of_fetched_weights_hold_for_every_revision(tmp_path: Path, named: str, runs: str) -> None:
+    rates = "learning_rate = { lora = 7e-4, full = 1e-5 }\nlearning_rate_ceiling = { lora = 2e-3, full = 1e-4 }\n"
+    catalog = load(tmp_path, f'{SHORTEST}[weights."{named}"]\n{rates}')
+    for name in (named, runs):
+        assert catalog.effective_learning_rate(row(catalog, "my.model-v1"), "lora", 1e-5, name) == (7e-4, None)
+
+
+@pytest.mark.parametrize(
     ("text", "parts"),
     [
         ('[models."my.model-v1"]\nbody = "nova"\n', ("my.model-v1", "weights")),
