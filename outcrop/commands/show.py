@@ -4,6 +4,7 @@ Reads the store and lineage.json beside the weights; works whether a server runs
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,7 +101,12 @@ def _tree(model: Model, folder: Path, story: Story, kept: set[str]) -> Tree:
     tree = branch = Tree(_label(Text(model.base_model_id, "bold"), _base_rows(base)), guide_style="dim")
     for link in links[:-1]:
         branch = branch.add(_label(_title(link, kept), _rows(link)))
-    rows = [*_rows(links[-1]), ("lies in", str(folder)), ("made", f"{model.created:%Y-%m-%d %H:%M:%S} UTC")]
+    rows = [
+        *_rows(links[-1]),
+        ("made", f"{model.created:%Y-%m-%d %H:%M:%S} UTC"),
+        ("lies in", str(folder)),
+        ("arn", model.arn),
+    ]
     branch.add(_label(_title(links[-1], kept), rows))
     return tree
 
@@ -133,15 +139,16 @@ def _base_rows(base: Story) -> list[tuple[str, str]]:
 
 def _rows(link: Story) -> list[tuple[str, str]]:
     """What one customization was made of and what came out."""
+    asked = link["hyperparameters"]["asked"]
     return [
         *_data_rows(link),
+        ("asked", ", ".join(f"{name} {value}" for name, value in asked.items())),
         ("method", _method(link["hyperparameters"]["effective"])),
         ("steps", _steps(link)),
         ("loss", _losses(link["result"])),
         ("weights", f"{link['result'].get('weights', '')}, sha256 {_short(link['result'].get('sha256'))}"),
         ("run by", _runner(link)),
-        ("arn", link["model_arn"]),
-        ("job", link["job_arn"]),
+        ("ids", f"model {_id(link['model_arn'])}, job {_id(link['job_arn'])}"),
     ]
 
 
@@ -161,15 +168,20 @@ def _steps(link: Story) -> str:
     plan, effective = link["plan"], link["hyperparameters"]["effective"]
     early = ", stopped early" if link["result"].get("stopped_early") else ""
     return (
-        f"{link['result'].get('steps', plan['steps']):,} of {plan['steps']:,}{early}: {plan['epochs']} epochs, "
-        f"batch {plan['batch_size']}, {link['result']['tokens']:,} tokens, learning rate "
+        f"{link['result'].get('steps', plan['steps']):,} of {plan['steps']:,}{early}: epochs {plan['epochs']}, "
+        f"batch {plan['batch_size']}, tokens {link['result']['tokens']:,}, learning rate "
         f"{effective['learning_rate']:.3g}, warm-up {effective['warmup_steps']}, seed {effective['seed']}"
     )
 
 
 def _losses(result: Story) -> str:
-    validation = ", ".join(f"{loss:.4f}" for loss in result["validation_losses"])
-    return f"training {result['training_loss']:.4f}" + (f", validation {validation}" if validation else "")
+    validation = ", ".join(map(_loss, result["validation_losses"]))
+    return f"training {_loss(result['training_loss'])}" + (f", validation {validation}" if validation else "")
+
+
+def _loss(loss: float) -> str:
+    """A mean loss of a token, with the perplexity that it means."""
+    return f"{loss:.4f} (perplexity {math.exp(min(loss, 700.0)):.4g})"
 
 
 def _runner(link: Story) -> str:
@@ -179,6 +191,10 @@ def _runner(link: Story) -> str:
     if not isinstance(code, str) and code["commit"]:
         told += f" (commit {_short(code['commit'])}{', changed' if code['changed'] else ''})"
     return f"outcrop {told}, torch {versions['torch']}, on {machine['device']} in {machine['dtype']}"
+
+
+def _id(arn: str) -> str:
+    return arn.rpartition("/")[2]
 
 
 def _short(digest: str | None) -> str:

@@ -128,9 +128,19 @@ def _machine(learner: TextLearner) -> dict[str, Any]:
     cuda = learner.device.type == "cuda"
     return {
         "device": str(learner.device),
-        "device_name": torch.cuda.get_device_name(learner.device) if cuda else platform.processor() or None,
+        "device_name": torch.cuda.get_device_name(learner.device) if cuda else _processor(),
         "dtype": str(learner.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cpus": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
     }
+
+
+def _processor() -> str | None:
+    """What the system calls its processor; None where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or None

@@ -11,7 +11,7 @@ PACKAGE = "outcrop"
 
 def code() -> dict[str, Any]:
     """Version, commit, and whether files differ from it; commit is None for a package that no repository is behind."""
-    known = _installed_from() or _checked_out(Path(__file__).parents[2])
+    known = _installed_from() or checked_out(Path(__file__).parents[2])
     return {"version": version(PACKAGE), "commit": None, "changed": None, **known}
 
 
@@ -22,7 +22,7 @@ def _installed_from() -> dict[str, Any]:
     return {"commit": commit, "changed": False} if commit else {}
 
 
-def _checked_out(root: Path) -> dict[str, Any]:
+def checked_out(root: Path) -> dict[str, Any]:
     """What git says of the folder that holds the package; only where that folder is the repository itself, as a
     virtual environment may well lie inside somebody else's."""
     if not (root / ".git").exists():
