@@ -387,6 +387,28 @@ def test_bedrock_with_a_roles_rights(world: World, role: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("operation", "action", "members"),
+    [
+        ("converse", "bedrock:InvokeModel", {}),
+        ("converse_stream", "bedrock:InvokeModelWithResponseStream", {}),
+        ("count_tokens", "bedrock:CountTokens", {"input": {"converse": {}}}),
+    ],
+)
+def test_conversations_need_the_rights_of_invocations(
+    world: World, role: str, operation: str, action: str, members: dict[str, Any]
+) -> None:
+    runtime = world.client("bedrock-runtime", assume(world, role))
+    ask = getattr(runtime, operation)
+    with pytest.raises(runtime.exceptions.AccessDeniedException) as error:
+        ask(modelId="amazon.titan-text-express-v1", **members)
+    model = "arn:aws:bedrock:us-east-1::foundation-model/amazon.titan-text-express-v1"
+    assert f"is not authorized to perform: {action} on resource: {model}" in refusal(error)[2]
+    grant(world, role, statement(action, model))
+    with pytest.raises(runtime.exceptions.ValidationException, match="must start with a user message"):
+        ask(modelId="amazon.titan-text-express-v1", **members)
+
+
 def job_request(**changes: Any) -> dict[str, Any]:
     return {
         "jobName": "j",
