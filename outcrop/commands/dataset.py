@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FAULTS, USAGE = 1, 2
 """Exit statuses beside 0: the dataset has faults; the command was used wrongly, or a file could not be had."""
 
+SHORTEST: Final = 3
+"""Letters of an id that may stand for it in a hint."""
 STDIN: Final = "-"
 PATIENCE: Final = 10.0
 """Seconds that an S3 which does not answer is waited for."""
@@ -88,7 +90,7 @@ def find_row(catalog: "Catalog", model: str | None) -> "FoundationModel":
         return row
     spelled = {name: each.long_id for each in catalog.rows for name in (*each.ids, each.name.lower())}
     close = dict.fromkeys(spelled[name] for name in get_close_matches(model.lower(), spelled, n=8, cutoff=0.5))
-    near = [each for each in known if model.lower() in each]
+    near = [each for each in known if len(model) >= SHORTEST and model.lower() in each]
     found = list(dict.fromkeys([*near, *close]))[:5]
     if found:
         raise OutcropError(f"{model!r} is no model of the catalogue. Did you mean {' or '.join(found)}?")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from outcrop.commands.report_view import facts, size
+from outcrop.commands.report_view import counted, facts, size
 from outcrop.estimate.calibration import Calibration
 from outcrop.estimate.duration import Duration
 from outcrop.estimate.estimate import Estimate, Proposal
@@ -62,6 +62,7 @@ def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate)
     if found.memory is not None and found.disk is not None:
         _section(console, "memory and disk", _room(found.memory, found.disk))
     _section(console, "price", _price(found.price))
+    _notes(console, checked)
     console.print()
     console.print("[bold green]nothing was started[/bold green]  a job would take this dataset")
 
@@ -103,10 +104,25 @@ def _work(plan: Foresight, checked: Survey) -> Rows:
     if plan.packed:
         rows[3] = ("packed", f"{checked.reports[0].records:,} documents to the full length of {plan.longest:,} tokens")
     if plan.validation_examples:
-        rows.append(("validation", f"{plan.validation_examples:,} examples, {about}{plan.validation_tokens:,} tokens"))
+        held = " held out of the training file" if plan.held_out else ""
+        times = "once" if plan.evaluations == 1 else f"{plan.evaluations:,} times"
+        what = (
+            f"{counted(plan.validation_examples, 'example')}{held}, {about}{plan.validation_tokens:,} tokens, {times}"
+        )
+        rows.append(("validation", what))
     if plan.estimated:
         rows.append(("sampled", f"tokens were counted in {plan.sampled_examples:,} examples; --exact counts them all"))
     return rows
+
+
+def _notes(console: Console, checked: Survey) -> None:
+    """What is odd about the data and yet no fault."""
+    rows: Rows = [
+        (report.name, Text(remark, style="yellow")) for report in checked.reports for remark in report.remarks
+    ]
+    rows += [(leak.name, Text(str(leak), style="yellow")) for leak in checked.together.leaks]
+    if rows:
+        _section(console, "notes on the data", rows)
 
 
 def _time(span: Duration, found: Calibration) -> Rows:

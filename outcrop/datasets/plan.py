@@ -18,6 +18,12 @@ from outcrop.errors import OutcropError
 HOLD_OUT: Final = 2**64 - 1
 """The epoch, which no run reaches, whose order says what is held out."""
 
+MOST_EVALUATIONS: Final = 5
+"""In one epoch: each one costs a forward pass over all validation data."""
+
+SPARE_EVALUATIONS: Final = 3
+"""Evaluations of a run beyond its patience: so many times may the loss still fall before the patience begins."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
@@ -106,6 +112,13 @@ def hold_out(shard: Shard, share: float, seed: int) -> tuple[Shard, Shard]:
     count = min(max(round(len(shard) * share), 1), len(shard) - 1)
     drawn = order(seed, HOLD_OUT, len(shard))
     return shard.part(drawn[count:]), shard.part(drawn[:count])
+
+
+def evaluations(patience: int | None, epochs: int, steps_per_epoch: int) -> int:
+    """Evaluations of an epoch: one at its end; with early stopping as many as a short run needs for its patience."""
+    if patience is None:
+        return 1
+    return min(MOST_EVALUATIONS, steps_per_epoch, -(-(patience + SPARE_EVALUATIONS) // epochs))
 
 
 def plan_document(plan: Plan) -> dict[str, int]:

@@ -43,7 +43,7 @@ def duration(seen: Foresight, measured: Calibration, *, intake: float, checkpoin
     """The range. intake: seconds that checking and tokenising take; checkpoint_seconds: training between two saves."""
     training = seen.steps * measured.step_seconds + seen.tokens * measured.token_seconds
     scoring = measured.evaluation_token_seconds or 0.0
-    evaluation = seen.epochs * seen.validation_tokens * scoring
+    evaluation = seen.evaluations * seen.validation_tokens * scoring
     # One more at the end, and the finished weights, which are about as much work again.
     checkpoints = (training // checkpoint_seconds + 2) * measured.checkpoint_seconds
     likely = intake + measured.start_seconds + training + evaluation + checkpoints

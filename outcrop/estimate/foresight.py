@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from outcrop.datasets.formats import Fault
-from outcrop.datasets.plan import Plan
+from outcrop.datasets.plan import Plan, evaluations
 from outcrop.datasets.shards import write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.estimate.sample import Sample, thinned
@@ -49,6 +49,8 @@ class Foresight:
     """Labels among the tokens: what the loss falls on."""
     validation_tokens: int
     """Of one evaluation."""
+    evaluations: int
+    """In the whole run, if early stopping does not end it before."""
     longest: int
     """Tokens of the longest example."""
     median: int
@@ -121,10 +123,12 @@ def foresee(
         evaluation_share=spec.evaluation_share,
     )
     shares = [source.records / sample.lines for (_, source), sample in zip(sources, samples, strict=True)]
-    return _sizes(plan, shares, samples, packed=spec.format == "text"), plan
+    return _sizes(plan, shares, samples, packed=spec.format == "text", patience=spec.early_stopping_patience), plan
 
 
-def _sizes(plan: Plan, shares: Sequence[float], samples: Sequence[Sample], *, packed: bool) -> Foresight:
+def _sizes(
+    plan: Plan, shares: Sequence[float], samples: Sequence[Sample], *, packed: bool, patience: int | None
+) -> Foresight:
     """The plan's sizes, those of samples multiplied to their files'."""
     share = shares[0]
     lengths = plan.train.lengths()
@@ -148,6 +152,7 @@ def _sizes(plan: Plan, shares: Sequence[float], samples: Sequence[Sample], *, pa
         tokens=round(plan.tokens * share),
         scored_tokens=round(plan.scored_tokens * share),
         validation_tokens=sum(tokens for _, tokens in validation),
+        evaluations=evaluations(patience, plan.epochs, steps) * plan.epochs if plan.validation else 0,
         longest=int(lengths.max()),
         median=int(np.median(lengths)),
         packed=packed,

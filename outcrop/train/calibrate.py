@@ -127,7 +127,9 @@ def _steps(
     def enough() -> bool:
         return len(told) > FEWEST and time.monotonic() - began[0] > SECONDS
 
-    whole = replace(course(spec, plan), steps=len(chosen), steps_per_epoch=len(chosen), checkpoint_seconds=1e9)
+    whole = replace(
+        course(spec, plan), steps=len(chosen), steps_per_epoch=len(chosen), checkpoint_seconds=1e9, patience=None
+    )
     folder = directory / "checkpoint"
     with suppress(StopAsked):  # the usual end: enough was seen
         train(Sampled(learner, chosen), whole, Checkpoints(folder, "calibration"), emit, enough)

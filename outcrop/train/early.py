@@ -5,17 +5,11 @@ Knows losses, parameters and checkpoints; nothing of steps that are done, of sch
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor, nn
 
 from outcrop.train.checkpoint import Checkpoints
-
-MOST_EVALUATIONS: Final = 5
-"""In one epoch: each one costs a forward pass over all validation data."""
-
-SPARE_EVALUATIONS: Final = 3
-"""Evaluations of a run beyond its patience: so many times may the loss still fall before the patience begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +60,6 @@ class Early:
             self.waited += 1
         self.stopped = self.waited >= patience
         return better
-
-
-def evaluations(patience: int | None, epochs: int, steps_per_epoch: int) -> int:
-    """Evaluations of an epoch: one at its end; with early stopping as many as a short run needs for its patience."""
-    if patience is None:
-        return 1
-    return min(MOST_EVALUATIONS, steps_per_epoch, -(-(patience + SPARE_EVALUATIONS) // epochs))
 
 
 def keep(checkpoints: Checkpoints, step: int, parameters: Sequence[nn.Parameter]) -> None:

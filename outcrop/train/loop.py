@@ -1,7 +1,7 @@
 """The training loop, once, for every modality: schedule, step, clip, evaluate, checkpoint, resume, stop.
 
 It is told what differs by a Learner and says what happens through `emit`. Knows torch's optimizer; nothing of text,
-datasets, files of a job or who reads the events. Killed at any instant and started again it gives the same losses and
+records, files of a job or who reads the events. Killed at any instant and started again it gives the same losses and
 the same weights, bit for bit, on the same machine: order is computed, the rest lies in the checkpoint.
 """
 
@@ -14,10 +14,11 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor, nn
 
+from outcrop.datasets.plan import evaluations
 from outcrop.errors import OutcropError
 from outcrop.train import early
 from outcrop.train.checkpoint import Checkpoint, Checkpoints
-from outcrop.train.early import Best, Early, evaluations
+from outcrop.train.early import Best, Early
 from outcrop.train.events import StopAsked
 
 BETAS: Final = (0.9, 0.999)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from outcrop.datasets.plan import evaluations
 from outcrop.errors import OutcropError
 from outcrop.train.checkpoint import Checkpoints
-from outcrop.train.early import Best, Early, evaluations
+from outcrop.train.early import Best, Early
 from outcrop.train.loop import Course, Progress, Tally, train
 
 COURSE = Course(
