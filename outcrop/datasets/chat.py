@@ -94,8 +94,8 @@ class ChatTemplate:
         `end` is the end token's text for folders whose tokenizer_config.json names none. Raises OutcropError for files
         that are not what they should be.
         """
-        settings = _read_json(folder / "tokenizer_config.json")
-        stated = _read_json(folder / "special_tokens_map.json") | settings
+        settings = read_object(folder / "tokenizer_config.json")
+        stated = read_object(folder / "special_tokens_map.json") | settings
         variables = {name: text for name in TOKENS if (text := _text(stated.get(name))) is not None}
         if end is not None:
             variables.setdefault("eos_token", end)
@@ -278,7 +278,7 @@ def _source(place: Path) -> str | None:
     """The template in a file; of several by name the default one."""
     if place.suffix == ".jinja":
         return place.read_text(encoding="utf-8") if place.is_file() else None
-    found = _read_json(place).get("chat_template")
+    found = read_object(place).get("chat_template")
     if isinstance(found, list):
         found = {entry.get("name"): entry.get("template") for entry in found}.get("default")
     if found is not None and not isinstance(found, str):
@@ -292,7 +292,7 @@ def _text(token: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file, empty where there is no file; raises OutcropError for anything else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

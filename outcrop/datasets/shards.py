@@ -9,7 +9,7 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -78,9 +78,14 @@ class Shard:
 
     def segments(self, index: int) -> tuple[int, ...]:
         """Lengths of one example's segments; their sum is the example's length."""
+        return tuple(end - start for start, end in self.stretches(index))
+
+    def stretches(self, index: int) -> list[tuple[int, int]]:
+        """Where each segment of one example starts and ends in `tokens` and `scored`."""
         start, end = self._bounds(index)
         first, last = np.searchsorted(self.starts, (start, end))
-        return tuple(np.diff(self.starts[first:last], append=end).tolist())
+        bounds = [*self.starts[first:last].tolist(), end]
+        return list(pairwise(bounds))
 
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each example."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from outcrop.datasets.chat import ChatTemplate
+from outcrop.datasets.chat import ChatTemplate, read_object
 from outcrop.datasets.control import ControlTokens
 from outcrop.datasets.examples import Conversation, Document, Pair, Record
 from outcrop.errors import OutcropError
@@ -59,11 +59,11 @@ class Encoder:
     def read(cls, folder: Path) -> "Encoder":
         """Read a Hugging Face folder; raises OutcropError for one without tokenizer.json or without an end token."""
         source = folder / "tokenizer.json"
-        if not _read_json(source):
+        if not read_object(source):
             raise OutcropError(f"the base weights have no tokenizer: {source} is missing or empty")
         content = source.read_bytes().decode("utf-8")
-        settings = _read_json(folder / "tokenizer_config.json")
-        config = _read_json(folder / "config.json")
+        settings = read_object(folder / "tokenizer_config.json")
+        config = read_object(folder / "config.json")
         # As transformers does: with this, text that spells a control token is text, so data cannot forge one.
         split = bool(settings.get("split_special_tokens", False))
         tokenizer = _tokenizer(content, split=split)
@@ -249,7 +249,7 @@ def _end(tokenizer: Tokenizer, settings: dict[str, Any], config: dict[str, Any],
 
 
 def _stated_ends(folder: Path) -> list[int]:
-    return _numbers(_read_json(folder / "generation_config.json").get("eos_token_id"))
+    return _numbers(read_object(folder / "generation_config.json").get("eos_token_id"))
 
 
 def _numbers(stated: Any) -> list[int]:
@@ -259,16 +259,3 @@ def _numbers(stated: Any) -> list[int]:
 def _context(config: dict[str, Any]) -> int | None:
     length = config.get("max_position_embeddings", config.get("text_config", {}).get("max_position_embeddings"))
     return int(length) if length else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, empty where there is no file; raises OutcropError for anything else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise OutcropError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise OutcropError(f"{path} holds no JSON object")
-    return found

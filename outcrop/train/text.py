@@ -26,19 +26,19 @@ from outcrop.train.chain import ALONE, Descent
 from outcrop.train.loop import Tally
 
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
-"""Tokens that go through the model at once; a longer example goes alone. Bounds memory, changes no loss."""
+"""Tokens that go through the model at once; a longer segment goes alone. Bounds memory, changes no loss."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """Examples end to end, ready for the model."""
+    """Segments of examples end to end, ready for the model."""
 
     ids: Tensor
     """(1, T)."""
     positions: Tensor
     """(1, T): from 0 in each segment."""
     segments: tuple[int, ...]
-    """Lengths of the stretches that see themselves only: an example is one, or several (see Shard.segments)."""
+    """Their lengths; each sees itself only. An example is one, or several (see Shard.segments)."""
     rows: Tensor
     """Places whose next token is a label."""
     targets: Tensor
@@ -81,7 +81,7 @@ class TextLearner:
         return self._descent.result_bytes(self.model, self.adapter, base)
 
     def learn(self, step: int) -> Tally:
-        """See Learner; examples of one length go together, which changes the layout and not the loss."""
+        """See Learner; segments of one length go together, which changes the layout and not the loss."""
         shard = self._plan.train
         batches = list(self._batches(shard, self._plan.examples(step)))
         scored = sum(len(batch.rows) for batch in batches)
@@ -112,19 +112,18 @@ class TextLearner:
         self._descent.save(self.model, self.adapter, folder, base, base_name)
 
     def _batches(self, shard: Shard, examples: NDArray[np.int64]) -> Iterator[Packed]:
-        """The examples in rows within the token budget, shortest first."""
-        lengths = shard.lengths()[examples]
-        pending: list[int] = []
+        """The examples' segments in rows within the token budget, shortest first."""
+        stretches = [stretch for index in examples for stretch in shard.stretches(int(index))]
+        pending: list[tuple[int, int]] = []
         tokens = 0
-        for place in np.argsort(lengths, kind="stable"):
-            length = int(lengths[place])
-            if pending and tokens + length > self._budget:
-                yield pack(shard, pending, self.device)
+        for start, end in sorted(stretches, key=lambda stretch: stretch[1] - stretch[0]):
+            if pending and tokens + end - start > self._budget:
+                yield _lay(shard, pending, self.device)
                 pending, tokens = [], 0
-            pending.append(int(examples[place]))
-            tokens += length
+            pending.append((start, end))
+            tokens += end - start
         if pending:
-            yield pack(shard, pending, self.device)
+            yield _lay(shard, pending, self.device)
 
     def _nll(self, batch: Packed) -> Tensor:
         """Negative log-likelihood of every label, float32."""
@@ -175,16 +174,15 @@ def load_learner(
 
 
 def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:
-    """Lay examples end to end: no padding, and no label across a boundary."""
-    ids, scored = [], []
-    segments: list[int] = []
-    for index in examples:
-        tokens, marks = shard.example(index)
-        ids.append(tokens)
-        scored.append(marks)
-        segments += shard.segments(index)
-    row = np.concatenate(ids).astype(np.int64)
-    labels = np.flatnonzero(np.concatenate(scored))
+    """Lay whole examples end to end, in this order."""
+    return _lay(shard, [stretch for index in examples for stretch in shard.stretches(index)], device)
+
+
+def _lay(shard: Shard, stretches: list[tuple[int, int]], device: torch.device) -> Packed:
+    """Lay segments end to end: no padding, and no label across a boundary."""
+    segments = [end - start for start, end in stretches]
+    row = np.concatenate([shard.tokens[start:end] for start, end in stretches]).astype(np.int64)
+    labels = np.flatnonzero(np.concatenate([shard.scored[start:end] for start, end in stretches]))
     # A label is predicted from the place before it, which is in the same segment: a first token is never a label.
     return Packed(
         ids=torch.from_numpy(row).unsqueeze(0).to(device),
