@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 from peft import PeftModel
@@ -20,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.records import Limits, TrainSpec
 from tests.train.shelf import Shelf
+from tests.train.work import Start
 
 FOLDER = "bucket/out/model-customization-job-abcdefghijkl/"
 
@@ -29,50 +28,6 @@ def shelf() -> Iterator[Shelf]:
     found = Shelf()
     yield found
     found.close()
-
-
-class Work:
-    """One job directory and the children started on it."""
-
-    def __init__(self, directory: Path, spec: TrainSpec, shelf: Shelf) -> None:
-        self.directory, self._shelf = directory, shelf
-        directory.mkdir()
-        (directory / "spec.json").write_bytes(msgspec.json.encode(spec))
-
-    def start(self, *options: str) -> "subprocess.Popen[bytes]":
-        environment = os.environ | {
-            "AWS_ENDPOINT_URL_S3": self._shelf.url,
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "OMP_NUM_THREADS": "1",
-        }
-        command = [sys.executable, *options, "-P", "-m", "outcrop.train.run", str(self.directory)]
-        with (self.directory / "log.txt").open("ab") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-
-    def run(self, *options: str) -> list[dict[str, Any]]:
-        child = self.start(*options)
-        assert child.wait(timeout=120) == 0, self.log()
-        return self.events()
-
-    def events(self) -> list[dict[str, Any]]:
-        path = self.directory / "events.jsonl"
-        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def steps(self) -> int:
-        return sum(event["kind"] == "step" for event in self.events())
-
-    def log(self) -> str:
-        return (self.directory / "log.txt").read_text()
-
-    def wait_for(self, condition: Callable[[], bool], child: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert child.poll() is None, self.log()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
 
 
 @pytest.fixture
@@ -97,16 +52,6 @@ def spec(llama: Path, shelf: Shelf, write_pairs: Callable[..., Path]) -> TrainSp
         seed=7,
         hyperparameters={"epochCount": "2", "batchSize": "4", "learningRate": "0.005"},
     )
-
-
-class Start:
-    """Makes job directories under one folder, for one shelf."""
-
-    def __init__(self, folder: Path, shelf: Shelf) -> None:
-        self._folder, self.shelf = folder, shelf
-
-    def __call__(self, spec: TrainSpec, name: str = "abcdefghijkl") -> Work:
-        return Work(self._folder / name, spec, self.shelf)
 
 
 @pytest.fixture
