@@ -53,6 +53,7 @@ def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "c
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
             device_map="meta" if device == "meta" else None,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -88,7 +89,7 @@ def load_config(folder: Path) -> Any:
             ) from error
         raise OutcropError(
             f"no causal language model in Hugging Face layout at {folder}: transformers {transformers.__version__} "
-            f"here does not know its architecture {document.get('model_type')!r} ({error})"
+            f"here does not know its architecture {document.get('model_type')!r} ({str(error).splitlines()[0]})"
         ) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         kinds = ", ".join(config.architectures or [config.model_type])

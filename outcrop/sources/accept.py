@@ -4,8 +4,9 @@ What is wrong raises; what is odd is told; and what fits this machine's memory i
 tokenizer and the proof; nothing of stores or of how it is shown.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from outcrop.datasets.tokens import Encoder
@@ -22,6 +23,9 @@ RANK: Final = 16
 
 TRY_SHARE: Final = 0.25
 """Weights of up to this share of the free memory are loaded and run once."""
+
+Prove = Callable[[Path, str, int], Proof]
+"""Tries a folder's weights by their name, loading them up to so many bytes."""
 
 TEMPLATED: Final = frozenset({"messages", "conversation"})
 """Formats that are written with the chat template."""
@@ -58,13 +62,19 @@ class Accepted:
     """What a person should know, worst first."""
 
 
-def accept(fetched: Fetched, formats: Collection[str]) -> Accepted:
-    """Judge weights for a model whose datasets have these formats; raises OutcropError that says what is wrong."""
+def accept(fetched: Fetched, formats: Collection[str], prove: Prove = prove) -> Accepted:
+    """Judge weights for a model whose datasets have these formats; raises OutcropError that says what is wrong.
+
+    prove: by default a child process.
+    """
     name, folder = fetched.name, fetched.folder
     seen = look(folder, name)
     require_layout(folder, name)
     encoder = Encoder.read(folder)
     here = memory.here()
+    if not memory.GPU.exists():
+        # Before they are tried: what is larger than the machine cannot even be mapped everywhere.
+        _require_room(seen, name, memory.number_bytes(seen.width), here.total, "this machine")
     proof = prove(folder, name, int(here.free * TRY_SHARE))
     _fit_vocabulary(encoder, proof, name)
     free, total = (proof.device_memory,) * 2 if proof.device_memory else (here.free, here.total)
@@ -73,13 +83,17 @@ def accept(fetched: Fetched, formats: Collection[str]) -> Accepted:
         Fit("train with LoRA", memory.training(seen, "lora", RANK, proof.number_bytes), free, total),
         Fit("train all weights", memory.training(seen, "full", RANK, 4), free, total),
     )
-    if fits[0].needed > total:
-        where = "the GPU" if proof.device_memory else "this machine"
+    _require_room(seen, name, proof.number_bytes, total, "the GPU" if proof.device_memory else "this machine")
+    return Accepted(name, seen, proof, encoder.chat.own, fits, tuple(_remarks(encoder, proof, fits, formats)))
+
+
+def _require_room(seen: Look, name: str, number: int, total: int, where: str) -> None:
+    need = memory.serving(seen, number)
+    if need > total:
         raise OutcropError(
-            f"weights {name}: serving them takes at least {gigabytes(fits[0].needed)} of memory, and {where} has "
+            f"weights {name}: serving them takes at least {gigabytes(need)} of memory, and {where} has "
             f"{gigabytes(total)}: take smaller ones, or a larger machine"
         )
-    return Accepted(name, seen, proof, encoder.chat.own, fits, tuple(_remarks(encoder, proof, fits, formats)))
 
 
 def _fit_vocabulary(encoder: Encoder, proof: Proof, name: str) -> None:

@@ -61,7 +61,7 @@ def weigh(config: Path, size: int, here: memory.Memory | None = None) -> None:
     stored = str(document.get("dtype") or document.get("torch_dtype") or "bfloat16")
     # At least two bytes a number, whatever the machine computes in; a GPU of its own may hold more than the machine.
     least = size // (4 if stored == "float32" else 2) * 2 + memory.PROCESS
-    if least > there.total and not Path("/dev/nvidiactl").exists():
+    if least > there.total and not memory.GPU.exists():
         raise OutcropError(
             f"these weights need at least {memory.gigabytes(least)} of memory to be served, and this machine has "
             f"{memory.gigabytes(there.total)}: take smaller ones, or a larger machine"

@@ -119,9 +119,8 @@ def parts(folder: Path, name: str) -> list[str]:
     for pattern, meaning in OTHER_FORMS.items():
         if any(folder.glob(pattern)):
             raise OutcropError(
-                f"weights {name}: {folder} holds {meaning} ({pattern}), and no model.safetensors. Take a revision with "
-                "safetensors, or write one: AutoModelForCausalLM.from_pretrained(…).save_pretrained(folder) with "
-                "transformers, where you trust the file"
+                f"weights {name}: {folder} holds {meaning} ({pattern}), and no model.safetensors. "
+                "What is needed is a whole model in safetensors, as transformers' save_pretrained writes it"
             )
     raise OutcropError(f"weights {name}: {folder} has neither {WHOLE} nor {INDEX} (Hugging Face layout)")
 

@@ -13,6 +13,9 @@ from typing import Final
 from outcrop.errors import OutcropError
 from outcrop.sources.look import Look
 
+GPU: Final = Path("/dev/nvidiactl")
+"""There where an NVIDIA driver is: then a GPU's memory may count, which only torch can tell."""
+
 ADAMW: Final = 16
 """Bytes of a trained number: float32 itself, its gradient, and AdamW's two moments."""
 

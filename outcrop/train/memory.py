@@ -5,16 +5,12 @@ headers of the weights; torch is asked only about a GPU.
 """
 
 from pathlib import Path
-from typing import Final
 
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.sources import memory
 from outcrop.sources.look import look
 from outcrop.sources.memory import Memory, gigabytes
-
-GPU: Final = Path("/dev/nvidiactl")
-"""There where an NVIDIA driver is: then the GPU's memory counts, which only torch can tell."""
 
 
 def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
@@ -23,7 +19,7 @@ def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
     here: what there is, in bytes; by default this machine's, or its GPU's.
     """
     seen = look(Path(spec.base), spec.base_name)
-    on_gpu = here is None and GPU.exists() and _gpu() is not None
+    on_gpu = here is None and memory.GPU.exists() and _gpu() is not None
     there = here or (_gpu() if on_gpu else None) or memory.here()
     number = 2 if on_gpu else memory.number_bytes(seen.width)
     need = {way: memory.training(seen, way, spec.lora_rank, number) for way in ("lora", "full")}

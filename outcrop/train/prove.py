@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         found = prove(Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else 1 << 62)
     except (OutcropError, RuntimeError) as error:
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)
         return 1
     print(json.dumps(found))
     return 0
