@@ -43,7 +43,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("own") / "data", catalog=str(catalog)).start()
+    running = Server(tmp_path_factory.mktemp("own") / "data", catalog=str(catalog), advised_minima="enforce").start()
     yield running
     running.stop()
 
@@ -67,16 +67,24 @@ def message(number: int) -> str:
     return json.dumps({"messages": turns}) + "\n"
 
 
-def job(server: Server, name: str, records: int, **hyperparameters: str) -> dict[str, Any]:
-    """A finished job of so many records."""
+def messages(count: int) -> str:
+    return "".join(map(message, range(1000, 1000 + count)))
+
+
+def pair(number: int) -> str:
+    return json.dumps({"prompt": f"Where is order {number}?", "completion": f" Order {number} is on its way."}) + "\n"
+
+
+def job(server: Server, name: str, lines: str, model: str = MODEL, **hyperparameters: str) -> dict[str, Any]:
+    """A finished job on these lines."""
     bedrock, s3 = client(server, "bedrock"), client(server, "s3")
     s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key=f"{name}.jsonl", Body="".join(map(message, range(1000, 1000 + records))))
+    s3.put_object(Bucket=BUCKET, Key=f"{name}.jsonl", Body=lines)
     arn = bedrock.create_model_customization_job(
         jobName=name,
         customModelName=name,
         roleArn=ROLE,
-        baseModelIdentifier=MODEL,
+        baseModelIdentifier=model,
         trainingDataConfig={"s3Uri": f"s3://{BUCKET}/{name}.jsonl"},
         outputDataConfig={"s3Uri": f"s3://{BUCKET}/output/"},
         hyperParameters=hyperparameters,
@@ -108,7 +116,7 @@ def test_it_is_listed_and_got(own: Server) -> None:
 
 
 def test_it_is_customized_and_answers(own: Server) -> None:
-    done = job(own, "support", 16, epochCount="1", batchSize="AUTO")
+    done = job(own, "support", messages(16), epochCount="1", batchSize="AUTO")
     assert done["status"] == "Completed", done.get("failureMessage")
     assert done["baseModelArn"].endswith(f"::foundation-model/{MODEL}")
     assert done["hyperParameters"] == {
@@ -131,11 +139,11 @@ def test_it_is_customized_and_answers(own: Server) -> None:
 
 
 def test_its_own_rules_hold(own: Server) -> None:
-    failed = job(own, "too-many", 21, epochCount="1")
+    failed = job(own, "too-many", messages(21), epochCount="1")
     assert failed["status"] == "Failed"
     assert "21" in failed["failureMessage"]
     with pytest.raises(ClientError, match=r"between 1 and 100, or one of \[auto\]"):
-        job(own, "too-long", 1, epochCount="101")
+        job(own, "too-long", messages(1), epochCount="101")
     with pytest.raises(ClientError, match="customized by"):
         client(own, "bedrock").create_model_customization_job(
             jobName="further",
@@ -146,6 +154,14 @@ def test_its_own_rules_hold(own: Server) -> None:
             trainingDataConfig={"s3Uri": f"s3://{BUCKET}/further.jsonl"},
             outputDataConfig={"s3Uri": f"s3://{BUCKET}/output/"},
         )
+
+
+def test_the_guides_minima_are_enforced_where_a_setting_says_so(own: Server) -> None:
+    lines = "".join(map(pair, range(1000, 1016)))
+    failed = job(own, "too-few", lines, "amazon.titan-text-express-v1", epochCount="20")
+    assert failed["hyperParameters"]["epochCount"] == "20"  # ours may have ten at most
+    assert failed["status"] == "Failed"
+    assert "advises 1000" in failed["failureMessage"]
 
 
 def outcrop(*arguments: str, catalog: Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

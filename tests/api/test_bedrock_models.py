@@ -68,6 +68,22 @@ def test_filters_of_foundation_models(server: Bedrock, client: Any) -> None:
     assert "'SMELL' at 'byOutputModality'" in message
 
 
+def test_every_row_is_listed_by_all_its_ids_and_got_by_each(server: Bedrock, client: Any) -> None:
+    rows = server.rooms.catalog.rows
+    assert ids(client) == [model_id for row in rows for model_id in row.ids]
+    for summary in client.list_foundation_models()["modelSummaries"]:
+        for identifier in (summary["modelId"], summary["modelArn"]):
+            assert client.get_foundation_model(modelIdentifier=identifier)["modelDetails"] == summary
+
+
+def test_what_is_beyond_aws_is_not_told(server: Bedrock, client: Any) -> None:
+    assert ids(client, byCustomizationType="CONTINUED_PRE_TRAINING") == [LONG, "amazon.titan-text-lite-v1:0:4k"]
+    assert len(ids(client, byCustomizationType="FINE_TUNING")) == len(server.rooms.catalog.rows)
+    changes = {"customizationType": "CONTINUED_PRE_TRAINING", "baseModelIdentifier": "meta.llama3-1-8b-instruct-v1:0"}
+    arn = server.create_job(client, 1, **changes)
+    assert server.job(arn).request["customizationType"] == "CONTINUED_PRE_TRAINING"
+
+
 @pytest.mark.parametrize("identifier", [EXPRESS, LONG, BASE_ARN, BASE_ARN.removesuffix(":0:8k")])
 def test_get_foundation_model(server: Bedrock, client: Any, identifier: str) -> None:
     details = client.get_foundation_model(modelIdentifier=identifier)["modelDetails"]
