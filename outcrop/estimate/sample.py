@@ -31,6 +31,8 @@ def thinned(path: Path, lines: int, budget: int, draft: Path) -> Sample:
     size = path.stat().st_size
     if size <= budget:
         return Sample(path, lines, whole=True)
+    # At least a byte, so that the first line is always taken.
+    length = max(1, budget // BLOCKS)
     taken = 0
     with path.open("rb") as source, draft.open("wb") as target:
         end = 0
@@ -40,7 +42,7 @@ def thinned(path: Path, lines: int, budget: int, draft: Path) -> Sample:
                 # From the byte before: a line that starts exactly here is one of this block's.
                 source.seek(start - 1)
                 source.readline()
-            while source.tell() < size * block // BLOCKS + budget // BLOCKS and (line := source.readline()):
+            while source.tell() < size * block // BLOCKS + length and (line := source.readline()):
                 target.write(line if line.endswith(b"\n") else line + b"\n")
                 taken += 1
             end = source.tell()
