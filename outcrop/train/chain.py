@@ -71,8 +71,11 @@ class Descent:
             return
         stored = weights.stored_dtype(base)
         if trained is not None:
-            # Training may compute in a narrower type than the base is stored in: its own numbers are what is added to.
-            model = model if model.dtype == stored else weights.load_model(base, stored)
+            if model.dtype != stored:
+                # Training computed in a narrower type: what is added to are the numbers that are stored. Those that
+                # trained give their memory back first.
+                model.to("meta")
+                model = weights.load_model(base, stored)
             merge(model, trained)
         weights.save_model(model, folder, base, stored)
 

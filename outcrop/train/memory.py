@@ -23,6 +23,8 @@ def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
     there = here or (_gpu() if on_gpu else None) or memory.here()
     number = 2 if on_gpu else memory.number_bytes(seen.width)
     need = {way: memory.training(seen, way, spec.lora_rank, number) for way in ("lora", "full")}
+    if spec.whole_parent and not on_gpu:  # at the end the factors are added to the numbers as they are stored
+        need["lora"] = max(need["lora"], seen.bytes + memory.PROCESS)
     if need[spec.method] <= there.free:
         return
     what = "all weights" if spec.method == "full" else "a LoRA adapter"
