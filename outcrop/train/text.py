@@ -19,7 +19,6 @@ from torch.nn.functional import cross_entropy
 from outcrop import weights
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
-from outcrop.errors import OutcropError
 from outcrop.lora import LoraAdapter
 from outcrop.train import attention
 from outcrop.train.chain import ALONE, Descent
@@ -58,8 +57,7 @@ class TextLearner:
         token_budget: int | None = None,
     ) -> None:
         """`model` was loaded with attention.NAME and carries the adapter already; None: all its weights are trained."""
-        if getattr(model.config.get_text_config(), "attention_chunk_size", None):
-            raise OutcropError("chunked attention, as this architecture has it, is not carried out by packed training")
+        attention.require(model)
         self.model, self.adapter = model, adapter
         self._plan, self._descent = plan, descent
         first = next(model.parameters())

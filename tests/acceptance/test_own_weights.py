@@ -1,6 +1,10 @@
-"""A person's own weights behind a Bedrock id: any Hugging Face decoder on disk, small random ones of two kinds here."""
+"""A person's own weights behind a Bedrock id: any Hugging Face decoder, small random ones of three kinds here.
+
+They come as a folder, from a bucket of the server itself, and from a small real hub; each is trained on and served.
+"""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +18,8 @@ import pytest
 
 import outcrop
 from tests.acceptance.server import Server
+from tests.weights.hub_server import Hub, Repo, files_of
+from tests.weights.vast import make_vast
 
 BASE = "amazon.titan-text-lite-v1"
 BUNDLED = Path(outcrop.__file__).parent / "bases" / "text"
@@ -21,9 +27,9 @@ BUNDLED = Path(outcrop.__file__).parent / "bases" / "text"
 
 def make_weights(kind: str, folder: Path) -> Path:
     """A tiny random decoder with the bundled tokenizer, written by plain transformers."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    import transformers as t
 
-    tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
+    tokenizer = t.AutoTokenizer.from_pretrained(BUNDLED)
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": 32,
@@ -35,7 +41,12 @@ def make_weights(kind: str, folder: Path) -> Path:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    model = Qwen2ForCausalLM(Qwen2Config(**shape)) if kind == "qwen2" else LlamaForCausalLM(LlamaConfig(**shape))
+    capped = {"head_dim": 16, "sliding_window": 8, "attn_logit_softcapping": 5.0, "pad_token_id": None}
+    model: Any = {
+        "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(**shape)),
+        "qwen2": lambda: t.Qwen2ForCausalLM(t.Qwen2Config(**shape)),
+        "gemma2": lambda: t.Gemma2ForCausalLM(t.Gemma2Config(**shape, **capped)),
+    }[kind]()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -51,30 +62,69 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.mark.parametrize(("kind", "method"), [("llama", "full"), ("qwen2", "lora")])
-def test_own_weights_train_and_serve(own: Server, pairs: Path, tmp_path: Path, kind: str, method: str) -> None:
-    folder = make_weights(kind, tmp_path / kind)
-    used = subprocess.run(
-        [sys.executable, "-m", "outcrop.cli", "models", "use", BASE, str(folder), "--data", str(own.directory.root)],
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    running = Hub().open()
+    yield running
+    running.close()
+
+
+def brought(way: str, folder: Path, hub: Hub) -> str:
+    """The name under which these weights can be had this way."""
+    if way == "hub":
+        hub.repos["house/small"] = Repo(files_of(folder))
+        return "hf:house/small"
+    if way == "bucket":
+        s3 = boto3.Session().client("s3")
+        s3.create_bucket(Bucket="weights")
+        for path in folder.iterdir():
+            s3.upload_file(str(path), "weights", f"mine/{path.name}")
+        return "s3://weights/mine"
+    return str(folder)
+
+
+def use(own: Server, name: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """outcrop models use, as a person types it beside the running server."""
+    return subprocess.run(
+        [sys.executable, "-m", "outcrop.cli", "models", "use", BASE, name, "--data", str(own.directory.root)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **environment},
     )
-    assert used.returncode == 0, used.stderr
+
+
+def create(own: Server, pairs: Path, **hyper: str) -> str:
+    """A job on the base, by boto3; returns its ARN."""
     session = boto3.Session()
-    s3, bedrock, runtime = (session.client(name) for name in ("s3", "bedrock", "bedrock-runtime"))
+    s3, bedrock = session.client("s3"), session.client("bedrock")
     s3.create_bucket(Bucket="own")
     s3.upload_file(str(pairs), "own", "train.jsonl")
     name = f"own-{uuid.uuid4().hex[:8]}"
-    arn = bedrock.create_model_customization_job(
+    answer = bedrock.create_model_customization_job(
         jobName=name,
         customModelName=name,
         roleArn="arn:aws:iam::123456789012:role/BedrockCustomizationRole",
         baseModelIdentifier=BASE,
         trainingDataConfig={"s3Uri": "s3://own/train.jsonl"},
         outputDataConfig={"s3Uri": "s3://own"},
-        hyperParameters={"epochCount": "1", "batchSize": "4", "method": method, "export": "true"},
-    )["jobArn"]
+        hyperParameters={"epochCount": "1", "batchSize": "4", **hyper},
+    )
+    return str(answer["jobArn"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "way"), [("llama", "full", "folder"), ("qwen2", "lora", "bucket"), ("gemma2", "lora", "hub")]
+)
+def test_own_weights_train_and_serve(  # noqa: PLR0917
+    own: Server, hub: Hub, pairs: Path, tmp_path: Path, kind: str, method: str, way: str
+) -> None:
+    given = brought(way, make_weights(kind, tmp_path / kind), hub)
+    used = use(own, given, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf"))
+    assert used.returncode == 0, used.stderr
+    session = boto3.Session()
+    s3, bedrock, runtime = (session.client(name) for name in ("s3", "bedrock", "bedrock-runtime"))
+    arn = create(own, pairs, method=method, export="true")
     job = settled(lambda: bedrock.get_model_customization_job(jobIdentifier=arn), "InProgress")
     assert job["status"] == "Completed", job.get("failureMessage")
 
@@ -83,8 +133,10 @@ def test_own_weights_train_and_serve(own: Server, pairs: Path, tmp_path: Path, k
     wanted = {"full": {"config.json", "tokenizer.json"}, "lora": {"adapter_config.json", "adapter_model.safetensors"}}
     assert wanted[method] | {"lineage.json"} <= keys
     lineage = s3.get_object(Bucket="own", Key=f"{root}lineage.json")["Body"].read().decode()
-    assert str(folder) in lineage
+    pinned = {"folder": given, "bucket": f"{given}#", "hub": f"{given}@{'c0ffee00' * 5}"}[way]
+    assert pinned in lineage
 
+    name = bedrock.get_model_customization_job(jobIdentifier=arn)["jobName"]
     throughput = bedrock.create_provisioned_model_throughput(modelUnits=1, provisionedModelName=name, modelId=name)
     provisioned = throughput["provisionedModelArn"]
     answer = settled(lambda: bedrock.get_provisioned_model_throughput(provisionedModelId=provisioned), "Creating")
@@ -93,6 +145,21 @@ def test_own_weights_train_and_serve(own: Server, pairs: Path, tmp_path: Path, k
     for model_id in (provisioned, BASE):
         said = json.loads(runtime.invoke_model(modelId=model_id, body=body)["body"].read())
         assert 0 < said["results"][0]["tokenCount"] <= 8
+
+
+def test_too_little_memory_is_the_jobs_failure_message(own: Server, pairs: Path, tmp_path: Path) -> None:
+    # They were small when they were chosen: whoever owns a folder may change what lies in it.
+    folder = make_weights("llama", tmp_path / "mine")
+    assert use(own, str(folder)).returncode == 0
+    vast = make_vast(tmp_path / "vast", BUNDLED, 4 * 10**11)
+    (vast / "model.safetensors").rename(folder / "model.safetensors")
+    bedrock = boto3.Session().client("bedrock")
+    arn = create(own, pairs)
+    job = settled(lambda: bedrock.get_model_customization_job(jobIdentifier=arn), "InProgress")
+    assert job["status"] == "Failed"
+    message = job["failureMessage"]
+    assert message.startswith(f"Too little memory: to train a LoRA adapter of {folder} takes at least ")
+    assert "What helps: smaller weights (`outcrop models use`)" in message
 
 
 def settled(ask: Any, state: str) -> dict[str, Any]:
