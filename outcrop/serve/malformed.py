@@ -6,6 +6,7 @@ a family's members mean.
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -15,6 +16,9 @@ from outcrop.errors import ValidationException
 
 MAX_TOLD: Final = 20
 """Faults told in one answer; a body of a thousand wrong keys needs no longer message."""
+
+MAX_TEXT: Final = 1024
+"""Characters of one of them: a key or a value may be as long as the body."""
 
 MAX_DIGITS: Final = 64
 """Digits of a wrong number that are quoted back."""
@@ -55,11 +59,12 @@ def check(validator: Draft202012Validator, value: Any, *, counted: bool = False)
 
     counted: several faults are counted, as Titan does; else they are told one after the other without a separator.
     """
-    found = [text for error in validator.iter_errors(value) for text in texts(error)]
+    faults = (text for error in validator.iter_errors(value) for text in texts(error))
+    found = list(faults if counted else islice(faults, MAX_TOLD))
     if counted and len(found) > 1:
         raise malformed(f"{len(found)} schema violations found")
     if found:
-        raise malformed("".join(found[:MAX_TOLD]))
+        raise malformed("".join(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…" for text in found))
 
 
 def texts(error: ValidationError) -> Iterator[str]:

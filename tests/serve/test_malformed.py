@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from outcrop.errors import ValidationException
-from outcrop.serve.malformed import MAX_TOLD, check
+from outcrop.serve.malformed import MAX_TEXT, MAX_TOLD, check
 
 
 def told(schema: dict[str, Any], value: Any, *, counted: bool = False) -> str:
@@ -28,6 +28,12 @@ def test_a_thousand_wrong_keys_need_no_longer_message() -> None:
     many = {str(number): 1 for number in range(1000)}
     assert told(KEYS, {**many, "a": 1, "b": 1}).count("extraneous") == MAX_TOLD
     assert told(KEYS, {**many, "a": 1, "b": 1}, counted=True) == "1000 schema violations found"
+
+
+def test_a_key_as_long_as_the_body_is_not_quoted_whole() -> None:
+    text = told(KEYS, {"a": 1, "b": 1, "x" * 1_000_000: 1})
+    assert text.startswith("#: extraneous key [xxx")
+    assert len(text) == MAX_TEXT + 1
 
 
 def test_what_keeps_the_schema_is_let_through() -> None:
