@@ -27,7 +27,6 @@ OURS: Final[dict[str, Parameter]] = {
 }
 """Names of ours beside AWS's: taken, checked, and echoed only when they were given."""
 
-
 MEANT: Final = (
     "epochCount",
     "batchSize",
@@ -75,6 +74,11 @@ def _is_word(rule: Parameter, value: str) -> bool:
     return rule.type != "word" and value.lower() in (word.lower() for word in rule.words)
 
 
+def is_number(rule: Parameter, value: str | None) -> bool:
+    """Whether a value that the rule takes is a number."""
+    return value is not None and rule.type != "word" and not _is_word(rule, value)
+
+
 def refuse_default(name: str, rule: Parameter) -> str | None:
     """Why a rule contradicts itself, or None."""
     if rule.default is not None and rule.required:
@@ -83,7 +87,7 @@ def refuse_default(name: str, rule: Parameter) -> str | None:
         return "of type word, yet there are no words"
     if rule.type != "word" and (rule.min is None or rule.max is None or rule.min > rule.max):
         return "a number needs a min and a max that is not below it"
-    if rule.type != "word" and rule.words and rule.auto is None and rule.default is None:
+    if rule.type != "word" and rule.words and not is_number(rule, rule.auto or rule.default):
         return f"takes {', '.join(rule.words)}, yet neither auto nor default says which number that is"
     for value in (rule.default, rule.auto):
         if value is not None and (reason := _refuse(name, value, rule)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from outcrop.catalog.decode import decode
-from outcrop.catalog.hyperparameters import MEANT, own, refuse_default
+from outcrop.catalog.hyperparameters import MEANT, is_number, own, refuse_default
 from outcrop.catalog.rows import CustomizationRow, FoundationModel, Parameter, WeightsRow
 from outcrop.errors import OutcropError
 
@@ -188,6 +188,11 @@ def _faults(row: FoundationModel) -> Iterator[str]:
             yield f"customizations.{kind}{fault}"
 
 
+def _is_rate(rule: Parameter) -> bool:
+    """Whether a hyperparameter's default can be what rates are read relative to."""
+    return refuse_default("rate", rule) is None and is_number(rule, rule.default) and float(rule.default or 0) > 0
+
+
 def _way_faults(kind: str, way: CustomizationRow) -> Iterator[str]:
     if (way.format == "text") != (kind == "CONTINUED_PRE_TRAINING"):
         yield f": format {way.format} does not go with it; text is continued pre-training's, and it has no other"
@@ -198,8 +203,8 @@ def _way_faults(kind: str, way: CustomizationRow) -> Iterator[str]:
         yield ".hyperparameters: there is no epochCount"
     if way.rate not in way.hyperparameters:
         yield f": rate names {way.rate}, which is no hyperparameter of it"
-    elif way.hyperparameters[way.rate].default is None:
-        yield f".hyperparameters.{way.rate}: needs a default, as rates are read relative to it"
+    elif not _is_rate(way.hyperparameters[way.rate]):
+        yield f".hyperparameters.{way.rate}: needs a default above 0, as rates are read relative to it"
     for name, rule in way.hyperparameters.items():
         if name in own():
             yield f".hyperparameters.{name}: the name is taken by our own hyperparameters"

@@ -116,7 +116,7 @@ def broken(tmp_path: Path, old: str, new: str) -> str:
         ("unit_hour = 20.50", "unit_hour = -1", (EXPRESS, "prices.unit_hour")),
         ('default = "5" }\nbatchSize', 'default = "50" }\nbatchSize', (EXPRESS, "epochCount", "between 1 and 10")),
         ('default = "1.0E-5"', 'default = "small"', (EXPRESS, "FINE_TUNING.hyperparameters.learningRate", "'small'")),
-        (', default = "1.0E-5"', "", (EXPRESS, "learningRate", "needs a default")),
+        (', default = "1.0E-5"', "", (EXPRESS, "learningRate", "needs a default above 0")),
         ("learningRateWarmupSteps = {", "loraRank = {", (EXPRESS, "loraRank", "our own")),
         ("learningRateWarmupSteps = {", "warmupSteps = {", (EXPRESS, "warmupSteps", "there are", "evalPercentage")),
         ("epochCount = {", "learningRateMultiplier = {", (EXPRESS, "there is no epochCount")),
