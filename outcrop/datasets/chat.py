@@ -18,6 +18,7 @@ import jinja2.ext
 from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 from outcrop.errors import OutcropError
 from outcrop.records import Turn
@@ -244,6 +245,26 @@ class _Generation(jinja2.ext.Extension):
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
 
 
+class _Namespace(Namespace):
+    """Jinja's namespace without the names that reach into Python, as transformers has it."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise jinja2.TemplateError(f"a namespace holds no name that begins with an underscore: {name}")
+        super().__setitem__(name, value)
+
+
+class _Mapping:
+    """What templates call as dict: Python's own is a type, with all that hangs on types."""
+
+    def __call__(self, *given: Any, **named: Any) -> dict[Any, Any]:
+        return dict(*given, **named)
+
+    def fromkeys(self, *given: Any) -> dict[Any, Any]:
+        """As dict.fromkeys."""
+        return dict.fromkeys(*given)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
     """Jinja as transformers sets it up for chat templates; these come from strangers, hence the sandbox."""
     environment = ImmutableSandboxedEnvironment(
@@ -251,6 +272,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
+    environment.globals["dict"] = _Mapping()
+    environment.globals["namespace"] = _Namespace
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     return environment
 

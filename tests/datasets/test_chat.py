@@ -264,6 +264,9 @@ def test_templates_that_cannot_be_used_say_so(tmp_path: Path) -> None:
     mischief = read("{{ messages.__class__.__base__.__subclasses__() }}")
     with pytest.raises(OutcropError, match="refuses the conversation: access to attribute '__class__'"):
         mischief.chat.prompt(TURNS[:1])
+    climbing = read("{% set ns = namespace() %}{% set ns.__class__ = 3 %}{{ ns }}")
+    with pytest.raises(OutcropError, match="holds no name that begins with an underscore"):
+        climbing.chat.prompt(TURNS[:1])
     alternate = Encoder.read(write(MISTRAL, tmp_path / "mistral"))
     with pytest.raises(OutcropError, match="refuses the conversation: Conversation roles must alternate"):
         alternate.chat.prompt((TURNS[0], TURNS[2]))
@@ -291,7 +294,9 @@ def test_where_a_template_is_looked_for(tmp_path: Path) -> None:
 
 def test_what_templates_may_call(tmp_path: Path) -> None:
     template = (
-        "{{ strftime_now('%Y') }}{{ messages[0] | tojson }}{{ messages[0] | tojson(indent=1) }}"
+        "{% set ns = namespace(count=1) %}{% set ns.count = ns.count + 1 %}{{ ns.count }}{{ dict(a=1) }}"
+        "{{ dict.fromkeys(['b']) }}{{ strftime_now('%Y') }}"
+        "{{ messages[0] | tojson }}{{ messages[0] | tojson(indent=1) }}"
         "{% for message in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}\n"
         "    {% if true %}\n    {{ tools is none }}{{ documents is none }}{{ enable_thinking }}{% endif %}\n"
         "{% endfor %}"
@@ -302,7 +307,9 @@ def test_what_templates_may_call(tmp_path: Path) -> None:
     written = theirs.apply_chat_template(messages(turns, None, ""), tokenize=False, **KNOBS)
     chat = ChatTemplate.read(folder)
     assert chat._render(turns, None) == written
-    assert written.startswith(f'{datetime.now().astimezone().year}{{"role": "user", "content": "<b> 返金"}}')
+    assert written.startswith(
+        "2{'a': 1}{'b': None}" + f'{datetime.now().astimezone().year}{{"role": "user", "content": "<b> 返金"}}'
+    )
 
 
 def test_the_bundled_base_teaches_its_stop() -> None:
