@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from outcrop.datasets.match import PAD
+
 MAX_LINE_BYTES: Final = 16 * 2**20
 """A longer line is refused unread: ten times what the largest quota allows, and the bound on memory."""
 
 BLOCK: Final = 2**20
-"""Bytes read at once: so many that numpy's calls cost nothing, so few that their results stay in the cache."""
+"""Bytes read at once: so many that numpy's calls cost little, so few that their results stay in the cache."""
 
 HEAD: Final = 400
 """Bytes that are kept of a line that is too long, for people to know it by."""
@@ -16,19 +18,16 @@ HEAD: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some lines of a file."""
+    """Some lines of a file, or one that is too long."""
 
-    first: int
-    """Number of the first line, from 1."""
     data: bytes
-    """Whole lines with their line feeds; only the file's last line may lack its own. Empty: the line was too long."""
+    """Whole lines, each with a line feed, and PAD. Empty: the line was too long."""
     head: bytes = b""
     """How a line that was too long starts."""
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines with their numbers, without their line feeds."""
-        if self.data:
-            yield from enumerate(self.data.removesuffix(b"\n").split(b"\n"), self.first)
+    def lines(self) -> list[bytes]:
+        """The lines without their line feeds; none of one that was too long."""
+        return self.data[: -len(PAD) - 1].split(b"\n") if self.data else []
 
 
 def blocks(
@@ -38,7 +37,7 @@ def blocks(
 
     `longest` is not below BLOCK. `seen` gets every byte of the file.
     """
-    number, rest, skipping = 1, b"", False
+    rest, skipping = b"", False
     while chunk := file.read(BLOCK):
         if seen is not None:
             seen(chunk)
@@ -47,19 +46,17 @@ def blocks(
             chunk, skipping = (chunk[cut:], False) if cut else (b"", True)
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            end = chunk.find(b"\n")
-            data = rest + chunk[:cut]
+            end, start = chunk.find(b"\n"), 0
             if len(rest) + end > longest:
-                yield Block(number, b"", (rest + chunk[:end])[:HEAD])
-                number, data = number + 1, chunk[end + 1 : cut]
-            if data:
-                yield Block(number, data)
-                number += data.count(b"\n")
+                yield Block(b"", (rest + chunk[:end])[:HEAD])
+                rest, start = b"", end + 1
+            if start < cut:
+                yield Block(b"".join((rest, memoryview(chunk)[start:cut], PAD)))
             rest = chunk[cut:]
         else:
             rest += chunk  # joined again for every block of a long line, at most longest / BLOCK times
             if len(rest) > longest:
-                yield Block(number, b"", rest[:HEAD])
-                number, rest, skipping = number + 1, b"", True
+                yield Block(b"", rest[:HEAD])
+                rest, skipping = b"", True
     if rest:
-        yield Block(number, rest)
+        yield Block(rest + b"\n" + PAD)

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-PAD: Final = b"\0" * 16
-"""What must follow a block, so that words may be read at its very end."""
+PAD: Final = b"\0" * 64
+"""What must follow a block, so that a piece may be read whole at its very end."""
 
 NONE: Final = 255
 """The code of a piece that is none of the strings."""
@@ -21,6 +21,21 @@ Words = NDArray[np.uint64]
 def words(data: bytes) -> Words:
     """The eight bytes from each place of a padded block on, as numbers; nothing is copied."""
     return np.ndarray((len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Padded:
+    """A block's bytes in the forms in which they are read."""
+
+    data: bytes
+    """With PAD."""
+    each: Bytes
+    words: Words
+
+    @classmethod
+    def of(cls, data: bytes) -> "Padded":
+        """A block that already has its PAD."""
+        return cls(data, np.frombuffer(data, np.uint8), words(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +58,32 @@ class Strings:
             if not present[length]:
                 continue
             chosen = None if present[length] == len(starts) else np.flatnonzero(lengths == length)
-            at = starts if chosen is None else starts[chosen]
-            same = np.ones(len(at), bool)
-            for offset, mask, value in parts:
-                found = block[at + offset]
-                same &= (found if mask == _ALL else found & np.uint64(mask)) == np.uint64(value)
+            same = _same(block, starts if chosen is None else starts[chosen], parts)
             if chosen is None:
                 codes[same] = code
             else:
                 codes[chosen[same]] = code
         return codes
 
+    def alike(self, block: Words, starts: Places, lengths: Places) -> tuple[int, NDArray[np.bool_]]:
+        """The code of the first piece, and which pieces are the same string; for pieces that mostly are."""
+        length = int(lengths[0])
+        for code, size, parts in self.codes:
+            if size == length and _same(block, starts[:1], parts)[0]:
+                return code, _same(block, starts, parts) & (lengths == length)
+        return NONE, np.zeros(len(starts), bool)
+
 
 _ALL: Final = 2**64 - 1
+
+
+def _same(block: Words, starts: Places, parts: tuple[tuple[int, int, int], ...]) -> NDArray[np.bool_]:
+    same = np.ones(len(starts), bool)
+    for offset, mask, value in parts:
+        found = block[starts + offset]
+        # Not &=: in place, numpy goes through truth values one by one.
+        same = same & ((found if mask == _ALL else found & np.uint64(mask)) == np.uint64(value))
+    return same
 
 
 def _parts(string: bytes) -> tuple[tuple[int, int, int], ...]:

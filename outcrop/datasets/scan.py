@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from outcrop.datasets import escapes, joints
 from outcrop.datasets.conversations import VERSION
 from outcrop.datasets.joints import GRAMMARS, KINDS, START
-from outcrop.datasets.match import NONE, PAD, Bytes, Places, Strings, Words, words
+from outcrop.datasets.match import NONE, PAD, Bytes, Padded, Places, Strings, Words
 from outcrop.datasets.texts import Texts
 
 Marks = NDArray[np.bool_]
@@ -53,14 +53,17 @@ class _Table:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Values:
-    """The strings of a block's hopeful lines that are no members' names."""
+class _Lines:
+    """The lines of a block, and the strings in the hopeful ones that are no members' names: their values."""
 
+    starts: Places
+    ends: Places
+    good: Marks
+    """Of each line; set to false wherever a doubt arises."""
     opens: Places
     closes: Places
     lines: Places
-    firsts: Marks
-    """Whether each is its line's first."""
+    """Of each value: the line that it stands in."""
     kinds: NDArray[np.int64]
 
 
@@ -69,36 +72,27 @@ _VERSION: Final = Strings.of(((f'"{VERSION}"'.encode(), 0),))
 
 
 def scan(data: bytes, format: str) -> Scan:
-    """Judge whole lines of a format, each with its line feed and none with a carriage return before it."""
-    padded = data + PAD
-    block = np.frombuffer(padded, np.uint8)
+    """Judge whole lines of a format, each with its line feed and none with a carriage return before it; PAD follows."""
+    block = Padded.of(data)
     table = _table(format)
-    found = escapes.find(block) if b"\\" in data else None
-    marks = (block == _QUOTE) | (block == _FEED)
+    found = escapes.find(block.each) if b"\\" in data else None
+    marks = (block.each == _QUOTE) | (block.each == _FEED)
     if found is not None:
         escaped = found.at + 1
-        marks[escaped[block[escaped] == _QUOTE]] = False
+        marks[escaped[block.each[escaped] == _QUOTE]] = False
     places = np.flatnonzero(marks)
-    feeds = block[places] == _FEED
-    counts = np.diff(np.flatnonzero(feeds), prepend=-1) - 1
-    ends = places[feeds]
-    starts = np.empty_like(ends)
-    starts[0], starts[1:] = 0, ends[:-1] + 1
-    good = (counts & 1) == 0
-    _doubt_bytes(good, data, block, ends, found)
-    quotes = places[~feeds] if good.all() else places[np.repeat(good, counts + 1) & ~feeds]
-    values = _values(block, padded, quotes, np.where(good, counts, 0) // 2, starts, good, table)
-    _doubt_tails(good, values, words(padded), ends, table)
-    _doubt_conversations(good, values, words(padded))
-    return Scan(starts, ends, good, _texts(padded, block, found, values, good))
+    lines = _uniform(block, places, table) or _various(block, places, table)
+    _doubt_bytes(lines.good, data, block.each, lines.ends, found)
+    _doubt_conversations(lines, block.words)
+    return Scan(lines.starts, lines.ends, lines.good, _texts(block, found, lines))
 
 
 @cache
 def _table(format: str) -> _Table:
     grammar = GRAMMARS[format]
-    follows = np.zeros((NONE + 1, KINDS), bool)
+    follows = np.zeros((NONE + 1, KINDS + 1), bool)
     leads = np.full(NONE + 1, KINDS, np.int64)
-    ends = np.zeros((NONE + 1, KINDS), bool)
+    ends = np.zeros((NONE + 1, KINDS + 1), bool)
     for code, joint in enumerate(grammar.joints):
         follows[code, joint.before] = True
         leads[code] = joint.after
@@ -116,9 +110,10 @@ def _table(format: str) -> _Table:
 
 def _doubt_bytes(good: Marks, data: bytes, block: Bytes, ends: Places, found: escapes.Escapes | None) -> None:
     """Lines with raw control characters, bytes that are not UTF-8, or escapes that are none, are not good here."""
-    control = block[: len(data)] < 32
-    if np.count_nonzero(control) != len(ends):
-        good[np.searchsorted(ends, np.flatnonzero(control & (block[: len(data)] != _FEED)))] = False
+    control = block < 32
+    if np.count_nonzero(control) != len(ends) + len(PAD):
+        wrong = np.flatnonzero(control & (block != _FEED))[: -len(PAD)]
+        good[np.searchsorted(ends, wrong)] = False
     if found is not None and len(found.wrong):
         good[np.searchsorted(ends, found.wrong)] = False
     if not data.isascii():
@@ -128,14 +123,57 @@ def _doubt_bytes(good: Marks, data: bytes, block: Bytes, ends: Places, found: es
             good[:] = False  # rare, and the reader of single lines finds each place
 
 
-def _values(
-    block: Bytes, padded: bytes, quotes: Places, counts: Places, starts: Places, good: Marks, table: _Table
-) -> _Values:
-    """Find the strings that are values, and what each is by the joint before it; lines that break off are not good."""
+def _uniform(block: Padded, places: Places, table: _Table) -> _Lines | None:
+    """The lines of a block whose lines all hold the same members in the same spelling; None for any other block."""
+    each = int(np.searchsorted(places, block.data.find(b"\n"))) + 1
+    count, left = divmod(len(places), each)
+    if left or each % 2 == 0:
+        return None
+    grid = places.reshape(count, each)
+    ends = np.ascontiguousarray(grid[:, -1])
+    if not (block.each[ends] == _FEED).all():
+        return None
+    starts = _starts(ends)
+    columns = [at for at in range(0, each - 1, 2) if block.each[grid[0, at + 1] + 1] != _COLON]
+    opens = [np.ascontiguousarray(grid[:, at]) for at in columns]
+    closes = [np.ascontiguousarray(grid[:, at + 1]) for at in columns]
+    good = np.ones(count, bool)
+    kind = START
+    kinds = []
+    for begins, ahead in zip([starts, *closes[:-1]], opens, strict=True):
+        code, same = table.joints.alike(block.words, begins, ahead - begins + 1)
+        if not table.follows[code, kind]:
+            return None
+        good &= same
+        kind = int(table.leads[code])
+        kinds.append(kind)
+    if not kinds:
+        return None
+    code, same = table.tails.alike(block.words, closes[-1], ends - closes[-1])
+    good &= same
+    # A few odd lines are read one by one; where there are more, it is quicker to judge each line by itself.
+    odd = grid[~good]
+    if not table.ends[code, kind] or len(odd) > count // 10 or (block.each[odd[:, :-1]] == _FEED).any():
+        return None
+    for opened, closed in zip(opens, closes, strict=True):
+        good &= closed > opened + 1
+    lines = np.repeat(np.arange(count), len(columns))
+    return _Lines(
+        starts, ends, good, np.stack(opens, 1).ravel(), np.stack(closes, 1).ravel(), lines, np.tile(kinds, count)
+    )
+
+
+def _various(block: Padded, places: Places, table: _Table) -> _Lines:
+    """The lines of any block: values are found, and what each is by the joint before it."""
+    feeds = block.each[places] == _FEED
+    counts = np.diff(np.flatnonzero(feeds), prepend=-1) - 1
+    ends = places[feeds]
+    starts = _starts(ends)
+    good = (counts & 1) == 0
+    quotes = places[~feeds] if good.all() else places[np.repeat(good, counts + 1) & ~feeds]
     opens, closes = quotes[0::2], quotes[1::2]
-    values = np.flatnonzero(block[closes + 1] != _COLON)
-    before = np.searchsorted(values, np.cumsum(counts))
-    each = np.diff(before, prepend=0)
+    values = np.flatnonzero(block.each[closes + 1] != _COLON)
+    each = np.diff(np.searchsorted(values, np.cumsum(np.where(good, counts, 0) // 2)), prepend=0)
     good &= each > 0
     opens, closes = opens[values], closes[values]
     lines = np.repeat(np.arange(len(counts)), each)
@@ -144,28 +182,26 @@ def _values(
     begins = np.empty_like(opens)
     begins[1:] = closes[:-1]
     begins[firsts] = starts[lines[firsts]]
-    codes = table.joints.find(words(padded), begins, opens - begins + 1)
+    codes = table.joints.find(block.words, begins, opens - begins + 1)
     kinds = table.leads[codes]
     behind = np.empty_like(kinds)
     behind[1:] = kinds[:-1]
     behind[firsts] = START
-    fits = table.follows[codes, np.minimum(behind, KINDS - 1)] & (behind < KINDS)
-    fits &= closes > opens + 1
-    if not fits.all():
-        good[lines[~fits]] = False
-    return _Values(opens, closes, lines, firsts, kinds)
+    fits = table.follows[codes, behind] & (closes > opens + 1)
+    last = np.flatnonzero(np.append(firsts[1:], True)) if len(firsts) else np.empty(0, np.int64)
+    codes = table.tails.find(block.words, closes[last], ends[lines[last]] - closes[last])
+    fits[last] &= table.ends[codes, kinds[last]]
+    good[lines[~fits]] = False
+    return _Lines(starts, ends, good, opens, closes, lines, kinds)
 
 
-def _doubt_tails(good: Marks, values: _Values, block: Words, ends: Places, table: _Table) -> None:
-    last = np.flatnonzero(np.append(values.firsts[1:], True)) if len(values.firsts) else np.empty(0, np.int64)
-    closes, lines = values.closes[last], values.lines[last]
-    codes = table.tails.find(block, closes, ends[lines] - closes)
-    fits = table.ends[codes, np.minimum(values.kinds[last], KINDS - 1)] & (values.kinds[last] < KINDS)
-    if not fits.all():
-        good[lines[~fits]] = False
+def _starts(ends: Places) -> Places:
+    starts = np.empty_like(ends)
+    starts[0], starts[1:] = 0, ends[:-1] + 1
+    return starts
 
 
-def _doubt_conversations(good: Marks, values: _Values, block: Words) -> None:
+def _doubt_conversations(values: _Lines, block: Words) -> None:
     """Speakers take turns, the user first and the assistant last; the version is ours."""
     spoken = np.flatnonzero(values.kinds == joints.ROLE)
     if len(spoken):
@@ -177,24 +213,26 @@ def _doubt_conversations(good: Marks, values: _Values, block: Words) -> None:
         before[1:] = roles[:-1]
         before[fresh] = 1
         wrong = (roles == before) | (roles == NONE) | (np.append(fresh[1:], True) & (roles != 1))
-        good[lines[wrong]] = False
+        values.good[lines[wrong]] = False
     named = np.flatnonzero(values.kinds == joints.VERSION)
     if len(named):
         opens = values.opens[named]
         codes = _VERSION.find(block, opens, values.closes[named] - opens + 1)
-        good[values.lines[named[codes == NONE]]] = False
+        values.good[values.lines[named[codes == NONE]]] = False
 
 
-def _texts(padded: bytes, block: Bytes, found: escapes.Escapes | None, values: _Values, good: Marks) -> Texts:
+def _texts(block: Padded, found: escapes.Escapes | None, values: _Lines) -> Texts:
     """The texts of the good lines, with characters in place of escapes."""
     chosen = values.kinds > joints.VERSION
-    if not good.all():
-        chosen &= good[values.lines]
-    kinds, lines = values.kinds[chosen], values.lines[chosen]
-    starts, stops = values.opens[chosen] + 1, values.closes[chosen]
-    data = padded
+    if not values.good.all():
+        chosen &= values.good[values.lines]
+    kinds, lines, opens, stops = values.kinds, values.lines, values.opens, values.closes
+    if not chosen.all():
+        kinds, lines, opens, stops = kinds[chosen], lines[chosen], opens[chosen], stops[chosen]
+    starts = opens + 1
+    data = block.data
     if found is not None:
-        text, gone = escapes.resolve(block, found)
+        text, gone = escapes.resolve(block.each, found)
         data = text.tobytes() + PAD  # a wrong escape may have eaten a part of the old one
         starts, stops = starts - gone[starts], stops - gone[stops]
     slots, answers = _slots(kinds, lines)

@@ -5,21 +5,38 @@ figures. Knows numpy and bytes; nothing of formats or files.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.datasets.examples import Conversation, Document, Pair, Record
-from outcrop.datasets.match import PAD, Places, Words, words
+from outcrop.datasets.match import PAD, Places, Words
 
-LONG: Final = 512
-"""Bytes from which on a text is hashed by itself: then a call costs less than numpy's steps."""
+PIECE: Final = len(PAD)
+"""Bytes of a text that are taken in one step."""
+
+BATCH: Final = 2**12
+"""Pieces that are taken together: what is computed of them stays in the cache."""
 
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SLOT: Final = np.uint64(0xD6E8FEB86659FD93)
+_STEP: Final = np.uint64(0x94D049BB133111EB)
 _HALF: Final = np.uint64(32)
-_MASKS: Final = np.array([2 ** (8 * size) - 1 for size in range(8)], np.uint64)
+_FACTORS: Final = np.array(
+    [
+        *(0x9FB21C651E98DF25, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63),
+        *(0x27D4EB2F165667C5, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3),
+    ],
+    np.uint64,
+)
+_FRONTS: Final = np.frombuffer(
+    b"".join(b"\xff" * size + b"\0" * (PIECE - size) for size in range(PIECE + 1)), f"V{PIECE}"
+)
+"""By size: a mask of so many bytes."""
+
+
+Pieces = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +120,20 @@ def figures(texts: Texts) -> Figures:
         return Figures(none, none, none, none.astype(np.uint64), none.astype(np.uint64))
     return Figures(
         lines=texts.lines[heads],
-        given=np.add.reduceat(np.where(learnt, 0, characters), heads),
-        learnt=np.add.reduceat(np.where(learnt, characters, 0), heads),
-        wholes=np.maximum(np.add.reduceat(terms, heads), np.uint64(1)),
-        questions=np.maximum(np.add.reduceat(asked, heads), np.uint64(1)),
+        given=_sums(np.where(learnt, 0, characters), heads),
+        learnt=_sums(np.where(learnt, characters, 0), heads),
+        wholes=np.maximum(_sums(terms, heads), np.uint64(1)),
+        questions=np.maximum(_sums(asked, heads), np.uint64(1)),
     )
+
+
+def _sums(values: NDArray[Any], heads: Places) -> NDArray[Any]:
+    """The sum of each record's values; where all records have two, which is usual, in a third of the time."""
+    if len(values) == 2 * len(heads) and (heads[1:] - heads[:-1] == 2).all():
+        pairs: NDArray[Any] = values[0::2] + values[1::2]
+        return pairs
+    sums: NDArray[Any] = np.add.reduceat(values, heads)
+    return sums
 
 
 def _characters(texts: Texts) -> Places:
@@ -121,42 +147,34 @@ def _characters(texts: Texts) -> Places:
 
 
 def _numbers(texts: Texts) -> Words:
-    """A number for each text, by its bytes and nothing else."""
-    numbers = np.empty(len(texts.starts), np.uint64)
-    short = texts.lengths < LONG
-    if short.all():
-        return _by_words(words(texts.data), texts.starts, texts.lengths)
-    numbers[short] = _by_words(words(texts.data), texts.starts[short], texts.lengths[short])
-    long = np.flatnonzero(~short)
-    ends = (texts.starts + texts.lengths)[long].tolist()
-    pieces = [hash(texts.data[start:end]) for start, end in zip(texts.starts[long].tolist(), ends, strict=True)]
-    numbers[long] = np.array(pieces, np.int64).view(np.uint64)
-    return numbers
+    """A number for each text, by its bytes and nothing else: those of its pieces by their place, added up."""
+    block: Pieces = np.ndarray((len(texts.data) - PIECE + 1,), f"V{PIECE}", texts.data, strides=(1,))
+    lengths = texts.lengths.astype(np.uint64) * _SLOT
+    if not len(lengths) or texts.lengths.max() <= PIECE:
+        return lengths + _by_piece(block, texts.starts, texts.lengths, np.zeros(len(lengths), np.int64))
+    counts = np.maximum(-(-texts.lengths // PIECE), 1)
+    heads = np.cumsum(counts) - counts
+    place = np.arange(heads[-1] + counts[-1]) - np.repeat(heads, counts)
+    offsets = place * PIECE
+    numbers = _by_piece(
+        block, np.repeat(texts.starts, counts) + offsets, np.repeat(texts.lengths, counts) - offsets, place
+    )
+    sums: Words = np.add.reduceat(numbers, heads) + lengths
+    return sums
 
 
-def _by_words(block: Words, starts: Places, lengths: Places) -> Words:
-    """Eight bytes of all texts in a step; the longest come first, so that each step takes the front of what is left."""
-    order = np.argsort((LONG - lengths).astype(np.uint16), kind="stable")
-    starts, lengths = starts[order], lengths[order]
-    last = starts + lengths - 8
-    state = lengths.astype(np.uint64) * _SLOT
-    steps = np.maximum(-(-lengths // 8), 1)
-    left = len(steps) - np.cumsum(np.bincount(steps, minlength=1))
-    for step in range(int(steps[0]) if len(steps) else 0):
-        count = int(left[step])
-        # The last word ends where the text does and may cover a part of the one before: its length is in the state.
-        at = np.minimum(starts[:count] + 8 * step, last[:count]) if step else starts
-        word = block[at]
-        if not step:
-            tiny = np.searchsorted(-lengths, -7)  # texts of fewer than eight bytes stand at the end
-            word[tiny:] &= _MASKS[lengths[tiny:]]
-        front = state[:count]
-        front ^= word
-        front *= _MULTIPLIER
-        front ^= front >> _HALF
-    found = np.empty_like(state)
-    found[order] = state
-    return found
+def _by_piece(block: Pieces, starts: Places, sizes: Places, place: Places) -> Words:
+    """A number for each piece, of which only the first bytes may be its text's own."""
+    numbers = np.empty(len(starts), np.uint64)
+    for first in range(0, len(starts), BATCH):
+        chosen = slice(first, first + BATCH)
+        found = block[starts[chosen]].view(np.uint64).reshape(-1, PIECE // 8)
+        found &= _FRONTS[np.minimum(sizes[chosen], PIECE)].view(np.uint64).reshape(-1, PIECE // 8)
+        found *= _MULTIPLIER
+        found ^= found >> _HALF  # so that characters at a word's end reach bits that the factors can spread
+        np.matmul(found, _FACTORS, out=numbers[chosen])
+    numbers += place.astype(np.uint64) * _STEP
+    return _mix(numbers)
 
 
 def _mix(numbers: Words) -> Words:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from outcrop.datasets.check import check_file, read_records
 from outcrop.datasets.formats import FORMATS, Fault, Pair, Record, examine, parse, strictly
+from outcrop.datasets.match import PAD
 from outcrop.datasets.quotas import record_faults
 from outcrop.datasets.scan import scan
 from outcrop.datasets.texts import figures, gather
@@ -37,7 +38,7 @@ def test_a_quick_reader_answers_as_the_strict_one(file: tuple[str, list[bytes]])
 @settings(max_examples=600, deadline=None)
 def test_a_block_is_judged_as_its_lines_are(file: tuple[str, list[bytes]]) -> None:
     form, lines = file
-    seen = scan(b"".join(line + b"\n" for line in lines), form)
+    seen = scan(b"".join(line + b"\n" for line in lines) + PAD, form)
     assert [bytes(line) for line in lines] == [
         b"".join(line + b"\n" for line in lines)[start:end] for start, end in zip(seen.starts, seen.ends, strict=True)
     ]
@@ -85,7 +86,7 @@ def test_usual_spellings_of_good_lines_need_no_second_look(fmt: str) -> None:
     @settings(max_examples=200, deadline=None)
     def judge(line: bytes) -> None:
         if b'" : ' not in line and b'" , ' not in line and b"} , " not in line:
-            assert scan(line + b"\n", format).good.all(), line
+            assert scan(line + b"\n" + PAD, format).good.all(), line
 
     judge()
 
