@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Chain:
         self.server = server
         self.s3, self.bedrock, self.runtime = (session.client(name) for name in ("s3", "bedrock", "bedrock-runtime"))
         self.mark = uuid.uuid4().hex[:8]
+        self.served: list[str] = []
         self.bucket = f"chain-{self.mark}"
         self.s3.create_bucket(Bucket=self.bucket)
         for name, records in (("texts", TEXTS), ("held-out", TEXTS[:8]), ("orders", ORDERS), ("returns", RETURNS)):
@@ -83,16 +84,20 @@ class Chain:
             self.s3.download_file(self.bucket, item["Key"], str(folder / item["Key"].removeprefix(prefix)))
         return folder
 
-    def answer(self, model: str, prompt: str) -> str:
-        """What a model says, greedily, through provisioned throughput of its own."""
-        made = self.bedrock.create_provisioned_model_throughput(
+    def serve(self, model: str) -> str:
+        """The ARN of provisioned throughput for a model, in service until the test ends."""
+        made: str = self.bedrock.create_provisioned_model_throughput(
             modelUnits=1, provisionedModelName=f"{model}-throughput", modelId=model
         )["provisionedModelArn"]
+        self.served.append(made)
         found = settled(lambda: self.bedrock.get_provisioned_model_throughput(provisionedModelId=made), "Creating")
         assert found["status"] == "InService", found.get("failureMessage")
+        return made
+
+    def answer(self, throughput: str, prompt: str) -> str:
+        """What the model behind a throughput says, greedily."""
         body = json.dumps({"inputText": prompt, "textGenerationConfig": {"temperature": 0, "maxTokenCount": 16}})
-        said = json.loads(self.runtime.invoke_model(modelId=made, body=body)["body"].read())
-        self.bedrock.delete_provisioned_model_throughput(provisionedModelId=made)
+        said = json.loads(self.runtime.invoke_model(modelId=throughput, body=body)["body"].read())
         text: str = said["results"][0]["outputText"]
         return text
 
@@ -110,8 +115,11 @@ class Chain:
 
 
 @pytest.fixture
-def chain(server: Server, client_environment: dict[str, str]) -> Chain:
-    return Chain(server)
+def chain(server: Server, client_environment: dict[str, str]) -> Iterator[Chain]:
+    made = Chain(server)
+    yield made
+    for throughput in made.served:
+        made.bedrock.delete_provisioned_model_throughput(provisionedModelId=throughput)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT asks for it
@@ -136,15 +144,15 @@ def test_a_model_is_customized_three_times(chain: Chain, tmp_path: Path) -> None
     assert (logits[2] - logits[1]).abs().max() > 0.1
     assert (logits[1] - logits[0]).abs().max() > 0.1
     torch.testing.assert_close(theirs(BUNDLED, folders[2]), logits[2], atol=1e-3, rtol=1e-4)
-    said = chain.answer(f"{chain.mark}-3", ASKED)
-    assert said
-    assert said != chain.answer(f"{chain.mark}-1", ASKED)
+    served = [chain.serve(f"{chain.mark}-{number}") for number in (1, 3)]
+    said = [chain.answer(throughput, ASKED) for throughput in served]
+    assert said[0] != said[1] == " Send it back in its blue crate."
 
     check_story(chain, third, [first, second])
     chain.bedrock.delete_custom_model(modelIdentifier=f"{chain.mark}-2")
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         chain.bedrock.get_custom_model(modelIdentifier=f"{chain.mark}-2")
-    assert chain.answer(f"{chain.mark}-3", ASKED) == said
+    assert chain.answer(served[1], ASKED) == said[1]
     assert "deleted since" in chain.show(f"{chain.mark}-3")
 
 
@@ -176,7 +184,7 @@ def test_what_comes_of_a_whole_model_is_a_whole_model(chain: Chain, tmp_path: Pa
     assert {"config.json", "model.safetensors", "tokenizer.json", "lineage.json"} <= names
     assert "adapter_config.json" not in names
     chain.bedrock.delete_custom_model(modelIdentifier=f"{chain.mark}-1")
-    assert chain.answer(f"{chain.mark}-2", ASKED)
+    assert chain.answer(chain.serve(f"{chain.mark}-2"), ASKED)
     assert chain.show(f"{chain.mark}-2").count("sha256") >= 7
 
 
