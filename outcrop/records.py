@@ -281,6 +281,8 @@ class Prompt:
     stands, as prompt/completion data train it."""
     truncate: Literal["START", "END"] | None = None
     """The end of a too long prompt that may be dropped; None: such a prompt is refused."""
+    likelihoods: Literal["GENERATION", "ALL"] | None = None
+    """Whose tokens' probabilities are wanted: the answer's, or the prompt's too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,3 +297,5 @@ class Piece:
     """So far, where the engine says so before the end."""
     stopped_by: str | None = None
     """The stop sequence that ended the answer."""
+    likelihoods: tuple[tuple[str, float], ...] = ()
+    """Of a whole answer where they were asked for: each token's text and the natural log of its probability."""

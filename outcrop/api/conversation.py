@@ -59,8 +59,10 @@ def understood(row: FoundationModel, params: Mapping[str, Any], terms: Terms, *,
         asked = understand(family(row.body), document, terms)
     except ValidationException as fault:
         raise ValidationException(PASSED_ON + fault.message) from fault
-    if asked.generations > 1:
-        raise ValidationException("A conversation has one answer: num_generations above 1 is not supported.")
+    if asked.generations > 1 or asked.prompt.likelihoods is not None:
+        raise ValidationException(
+            "A conversation has one answer and tells no likelihoods: leave num_generations and return_likelihoods out."
+        )
     prompt = replace(
         asked.prompt,
         text="",

@@ -51,10 +51,10 @@ def invoke_model_with_response_stream(call: Call, params: Mapping[str, Any]) -> 
     invoked, asked = understood(call, params)
     if not invoked.row.streaming:
         raise ValidationException("The model is unsupported for streaming")
-    tokens = estimate(asked.prompt, asked.generations)
+    tokens, told = estimate(asked.prompt, asked.generations), script(invoked, asked)
     held = ExitStack()
     lease = held.enter_context(call.rooms.fleet.lease(invoked.target, call.region, tokens))
-    return {"body": Streamed(lease, held, asked.prompt, script(invoked, asked), start), "contentType": JSON}
+    return {"body": Streamed(lease, held, asked.prompt, told, start), "contentType": JSON}
 
 
 def understood(call: Call, params: Mapping[str, Any]) -> tuple[Invoked, Asked]:

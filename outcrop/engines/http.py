@@ -162,7 +162,9 @@ class Answer:
         if last.failure:
             return fault(500, last.failure)
         text = "".join(piece.text for piece in pieces)
-        return JSONResponse({**self._event(text, last), "usage": _usage(last)})
+        answer = self._event(text, last)
+        answer["choices"][0] |= self._likelihoods(last)
+        return JSONResponse({**answer, "usage": _usage(last)})
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """The answer as server-sent events, ended by [DONE]."""
@@ -217,6 +219,20 @@ class Answer:
             "stop_reason": output.stop_reason,
         }
         return {**self._head(), "choices": [choice]}
+
+    def _likelihoods(self, last: Output) -> dict[str, Any]:
+        """logprobs as OpenAI has them, prompt_logprobs as vLLM: a token's number to what is known of it."""
+        asked, found = self._asked, last.likelihoods
+        told: dict[str, Any] = {}
+        if asked.logprobs is not None:
+            tokens, logs = [text for _, text, _ in found], [log for _, _, log in found]
+            told["logprobs"] = {"tokens": tokens, "token_logprobs": logs, "top_logprobs": None, "text_offset": None}
+        if asked.prompt_logprobs is not None:
+            rows = [
+                {str(token): {"logprob": log, "decoded_token": text}} for token, text, log in last.prompt_likelihoods
+            ]
+            told["prompt_logprobs"] = [None, *rows]
+        return told
 
     def _said(self, text: str) -> dict[str, Any]:
         if self._asked.messages is None:

@@ -52,6 +52,10 @@ class GenerateRequest(Struct, frozen=True):
     truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=-1)] | None = None
     """-1: a too long prompt is cut to what the context holds beside max_tokens; None: it is refused."""
     truncation_side: Literal["left", "right"] = "left"
+    logprobs: Annotated[int, Meta(ge=0, le=0)] | None = None
+    """0: the log-probability of each token of the answer, of no alternatives."""
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=0)] | None = None
+    """0: the prompt's too."""
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     chat_template_kwargs: dict[str, Any] = {}
@@ -60,6 +64,9 @@ class GenerateRequest(Struct, frozen=True):
         """The same question as our own record; raises BadRequest."""
         if chat is not (self.messages is not None) or chat is (self.prompt is not None):
             raise BadRequest(f"this verb takes {'messages' if chat else 'prompt'} alone")
+        wanted = self.logprobs is not None or self.prompt_logprobs is not None
+        if wanted and (chat or self.stream):
+            raise BadRequest("log-probabilities are given with whole completions only")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         turns, system, plain = self._conversation()
         return Prompt(
@@ -74,6 +81,7 @@ class GenerateRequest(Struct, frozen=True):
             system=system,
             plain=plain,
             truncate=SIDES[self.truncation_side] if self.truncate_prompt_tokens else None,
+            likelihoods=None if not wanted else "GENERATION" if self.prompt_logprobs is None else "ALL",
         )
 
     def _conversation(self) -> tuple[tuple[Turn, ...], str | None, bool]:

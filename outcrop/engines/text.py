@@ -19,6 +19,7 @@ from torch import Tensor
 
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.detokenize import TextStream
+from outcrop.engines.likelihood import Likelihoods
 from outcrop.engines.sampling import NoFiniteLogits, Sampler
 from outcrop.errors import OutcropError
 from outcrop.lora import Adapters, LoraAdapter
@@ -49,6 +50,10 @@ class PromptTooLong(OutcropError):
         self.tokens, self.limit = tokens, limit
 
 
+Likelihood = tuple[int, str, float]
+"""A token, its text, and the natural log of its probability."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a step gives to one request: text, and at the end why it ended."""
@@ -62,6 +67,9 @@ class Output:
     completion_tokens: int = 0
     failure: str | None = None
     """For error: what a person should know."""
+    prompt_likelihoods: tuple[Likelihood, ...] = ()
+    likelihoods: tuple[Likelihood, ...] = ()
+    """Of the last output, where they were asked for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +83,7 @@ class Sequence:
     sampler: Sampler
     text: TextStream
     emit: Callable[[Output], None]
+    likelihoods: Likelihoods | None = None
     cache: Any = None
     read: int = 0
     """Prompt tokens that the cache holds."""
@@ -143,6 +152,7 @@ class TextEngine:
             sampler=Sampler(prompt.temperature, prompt.top_p, prompt.top_k, prompt.seed, self._device),
             text=TextStream(self._decode, prompt.stop, self._lead(prompt)),
             emit=emit,
+            likelihoods=Likelihoods(of_prompt=prompt.likelihoods == "ALL") if prompt.likelihoods else None,
         )
         with self._bell:
             waiting = sum(not other.cancelled.is_set() for other in self._inbox)
@@ -211,7 +221,10 @@ class TextEngine:
             try:
                 logits = self._forward(sequence)
                 if logits is not None:
-                    self._emit(sequence, sequence.sampler.choose(logits))
+                    token = sequence.sampler.choose(logits)
+                    if sequence.likelihoods is not None and token not in self._ends:
+                        sequence.likelihoods.add(logits, token)
+                    self._emit(sequence, token)
             except (RuntimeError, NoFiniteLogits) as fault:
                 # Out of memory and its like end one request, not the engine; anything else is a fault of ours.
                 self._finish(sequence, Output("", finish="error", failure=f"{type(fault).__name__}: {fault}"))
@@ -234,16 +247,20 @@ class TextEngine:
             sequence.cache = DynamicCache(config=self._model.config)
         if sequence.read < len(sequence.prompt):
             tokens = sequence.prompt[sequence.read : sequence.read + PREFILL_TOKENS]
+            following = sequence.prompt[sequence.read + 1 : sequence.read + len(tokens) + 1]
             sequence.read += len(tokens)
         else:
-            tokens = [sequence.last]
+            tokens, following = [sequence.last], []
+        looked_at = sequence.likelihoods if sequence.likelihoods and sequence.likelihoods.of_prompt else None
         with torch.inference_mode(), self._adapters.active(sequence.model):
             out = self._model(
                 input_ids=torch.tensor([tokens], device=self._device),
                 past_key_values=sequence.cache,
                 use_cache=True,
-                **self._only_last,
+                **({} if looked_at else self._only_last),
             )
+            if looked_at is not None:
+                looked_at.read(out.logits[0], following)
         logits: Tensor = out.logits[0, -1]
         return None if sequence.read < len(sequence.prompt) else logits
 
@@ -263,7 +280,19 @@ class TextEngine:
             sequence.emit(self._output(sequence, text, None, None))
 
     def _output(self, sequence: Sequence, text: str, finish: str | None, stop_reason: str | None) -> Output:
-        return Output(text, finish, stop_reason, len(sequence.prompt), sequence.made)
+        found = sequence.likelihoods if finish else None
+        return Output(
+            text,
+            finish,
+            stop_reason,
+            len(sequence.prompt),
+            sequence.made,
+            prompt_likelihoods=self._spelled(found.prompt) if found else (),
+            likelihoods=self._spelled(found.answer) if found else (),
+        )
+
+    def _spelled(self, likelihoods: list[tuple[int, float]]) -> tuple[Likelihood, ...]:
+        return tuple((token, self._decode([token]), log) for token, log in likelihoods)
 
     def _finish(self, sequence: Sequence, last: Output) -> None:
         self._running.remove(sequence)

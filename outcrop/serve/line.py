@@ -6,6 +6,7 @@ Knows one URL; nothing of processes, leases or of the dialect that the caller sp
 
 import json
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,7 +69,8 @@ class Line:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""
         answer = self._post(verb(prompt), body(model, prompt))
         choice = answer["choices"][0]
-        return _text(choice, "message"), _last("", choice, answer["usage"])
+        last = _last("", choice, answer["usage"])
+        return _text(choice, "message"), replace(last, likelihoods=_likelihoods(choice)) if prompt.likelihoods else last
 
     def count(self, model: str, prompt: Prompt) -> int:
         """How many tokens the prompt is for the engine's own tokenizer."""
@@ -144,6 +146,8 @@ def body(model: str, prompt: Prompt) -> dict[str, Any]:
         "stop": list(prompt.stop),
         "seed": prompt.seed,
     }
+    if prompt.likelihoods is not None:
+        asked |= {"logprobs": 0, **({"prompt_logprobs": 0} if prompt.likelihoods == "ALL" else {})}
     if prompt.truncate is not None:
         side = "left" if prompt.truncate == "START" else "right"
         asked |= {"truncate_prompt_tokens": -1, "truncation_side": side}
@@ -196,6 +200,16 @@ def _text(choice: Mapping[str, Any], member: str) -> str:
     """The text of either verb's choice: under `member` it is a chat's."""
     found = choice[member].get("content") if member in choice else choice.get("text")
     return str(found or "")
+
+
+def _likelihoods(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """Tokens with the logs of their probabilities, the prompt's first where they were asked for."""
+    rows = [each for row in choice.get("prompt_logprobs") or () if row for each in row.values()]
+    told = choice["logprobs"]
+    return (
+        *((row["decoded_token"], row["logprob"]) for row in rows),
+        *zip(told["tokens"], told["token_logprobs"], strict=True),
+    )
 
 
 def _piece(choice: Mapping[str, Any], usage: Mapping[str, int]) -> Piece:

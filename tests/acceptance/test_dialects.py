@@ -172,6 +172,24 @@ def test_cohere_makes_as_many_answers_as_are_asked(runtime: Any) -> None:
     assert chunk["amazon-bedrock-invocationMetrics"]["outputTokenCount"] > 3
 
 
+def test_cohere_tells_how_likely_its_tokens_were(runtime: Any) -> None:
+    body = {**BODIES[COHERE], "num_generations": 2, "return_likelihoods": "GENERATION"}
+    first, second = json.loads(runtime.invoke_model(modelId=COHERE, body=json.dumps(body))["body"].read())[
+        "generations"
+    ]
+    tokens = first["token_likelihoods"]
+    assert "".join(each["token"] for each in tokens) == first["text"]
+    assert all(each["likelihood"] <= 0 for each in tokens)
+    assert first["likelihood"] == pytest.approx(sum(each["likelihood"] for each in tokens) / len(tokens))
+    assert second["token_likelihoods"] == tokens, "both are greedy"
+    everything = json.dumps({**body, "num_generations": 1, "return_likelihoods": "ALL"})
+    [all_of_it] = json.loads(runtime.invoke_model(modelId=COHERE, body=everything)["body"].read())["generations"]
+    said = "".join(each["token"] for each in all_of_it["token_likelihoods"])
+    assert said == DIALOGUE + first["text"], "the token that begins a text is expected from nothing"
+    message = refused(runtime.invoke_model_with_response_stream, modelId=COHERE, body=everything)
+    assert message.startswith("return_likelihoods is not available while streaming.")
+
+
 def refused(call: Any, **members: Any) -> str:
     with pytest.raises(ClientError) as caught:
         call(**members)

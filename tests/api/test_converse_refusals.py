@@ -174,7 +174,11 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     (asked("a", additionalModelRequestFields=[1]), "additionalModelRequestFields must be a JSON object."),
     (
         asked("a", modelId=COHERE, additionalModelRequestFields={"num_generations": 2}),
-        "A conversation has one answer: num_generations above 1 is not supported.",
+        "A conversation has one answer and tells no likelihoods: leave num_generations and return_likelihoods out.",
+    ),
+    (
+        asked("a", modelId=COHERE, additionalModelRequestFields={"return_likelihoods": "ALL"}),
+        "A conversation has one answer and tells no likelihoods: leave num_generations and return_likelihoods out.",
     ),
     (
         asked("x" * 43_000, modelId=EXPRESS),

@@ -1,9 +1,10 @@
 """Cohere Command's JSON: generations, streams of either kind, and what is refused by its name."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from outcrop.errors import ValidationException
 from outcrop.records import Piece, Prompt, Turn
 from outcrop.serve.dialects import cohere
 from outcrop.serve.dialects.family import Answer, Asked, Chat
@@ -75,12 +76,23 @@ def test_refusals_are_told_one_behind_the_other(document: Any, told: str) -> Non
     assert malformed(NAME, document) == told
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("return_likelihoods", "ALL"), ("return_likelihoods", "GENERATION"), ("logit_bias", {"5": 1.5})]
-)
-def test_what_cannot_be_done_is_refused_by_its_name(name: str, value: Any) -> None:
-    told = refusal(NAME, {"prompt": "hi", name: value})
-    assert told == f"{name} is not available for this model. Leave {name} out."
+def test_what_cannot_be_done_is_refused_by_its_name() -> None:
+    assert refusal(NAME, {"prompt": "hi", "logit_bias": {"5": 1.5}}).startswith("logit_bias is not available: it names")
+    asked = ask(NAME, {"prompt": "hi", "stream": True, "return_likelihoods": "GENERATION"})
+    with pytest.raises(ValidationException, match="return_likelihoods is not available while streaming"):
+        cohere.speak(asked)
+
+
+@pytest.mark.parametrize("wanted", ["GENERATION", "ALL"])
+def test_likelihoods_are_told_where_they_are_asked_for(wanted: Literal["GENERATION", "ALL"]) -> None:
+    asked = ask(NAME, {"prompt": "hi", "return_likelihoods": wanted})
+    assert asked.prompt.likelihoods == wanted
+    last = Piece("", "stop", 2, 2, likelihoods=(("a", -1.5), ("b", -0.5)))
+    generation, empty = cohere.answer(asked, [Answer("ab", last), Answer("", Piece("", "stop", 2, 1))])["generations"]
+    assert generation["likelihood"] == -1.0
+    assert generation["token_likelihoods"] == [{"token": "a", "likelihood": -1.5}, {"token": "b", "likelihood": -0.5}]
+    assert empty["token_likelihoods"] == []
+    assert "likelihood" not in empty
 
 
 def test_an_answer_has_a_generation_each_and_the_prompt() -> None:

@@ -1,10 +1,11 @@
 """Cohere Command and Command Light: prompt, sampling settings, one to five generations.
 
-What the weights behind it cannot do (likelihoods, logit_bias) is refused by its name and never ignored.
+What cannot be done (logit_bias, likelihoods while streaming) is refused by its name and never ignored.
 """
 
 import uuid
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Final
 
 from outcrop.errors import ValidationException
@@ -18,11 +19,13 @@ REASONS: Final = {"stop": "COMPLETE", "length": "MAX_TOKENS", "stop_sequence": "
 
 def ask(document: Document, _terms: Terms) -> Asked:
     """The prompt as it stands, with Cohere's defaults."""
-    for name, nothing in (("return_likelihoods", "NONE"), ("logit_bias", {})):
-        if document.get(name, nothing) != nothing:
-            raise ValidationException(f"{name} is not available for this model. Leave {name} out.")
     config = settings(NAME, document)
-    truncate = config["truncate"]
+    truncate, likelihoods = config["truncate"], config["return_likelihoods"]
+    if config["logit_bias"]:
+        raise ValidationException(
+            "logit_bias is not available: it names tokens of Cohere's tokenizer, which is not that of these weights. "
+            "Leave logit_bias out."
+        )
     prompt = Prompt(
         text=document["prompt"],
         max_tokens=int(config["max_tokens"]),
@@ -32,6 +35,7 @@ def ask(document: Document, _terms: Terms) -> Asked:
         top_k=int(config["k"]),
         stop=tuple(config["stop_sequences"]),
         truncate=None if truncate == "NONE" else truncate,
+        likelihoods=None if likelihoods == "NONE" else likelihoods,
     )
     return Asked(prompt, generations=int(config["num_generations"]), streamed=config["stream"], text=document["prompt"])
 
@@ -39,14 +43,30 @@ def ask(document: Document, _terms: Terms) -> Asked:
 def answer(asked: Asked, answers: Sequence[Answer]) -> Document:
     """The whole answer, with the prompt in it."""
     generations = [
-        {"finish_reason": REASONS[each.last.finish or "stop"], "id": str(uuid.uuid4()), "text": each.text}
+        {
+            "finish_reason": REASONS[each.last.finish or "stop"],
+            "id": str(uuid.uuid4()),
+            **(_likelihoods(each.last) if asked.prompt.likelihoods else {}),
+            "text": each.text,
+        }
         for each in answers
     ]
     return {"generations": generations, "id": str(uuid.uuid4()), "prompt": asked.text}
 
 
+def _likelihoods(last: Piece) -> Document:
+    """Logs of probabilities: each token's, and their mean."""
+    tokens = [{"token": text, "likelihood": log} for text, log in last.likelihoods]
+    mean = {"likelihood": fmean(log for _, log in last.likelihoods)} if tokens else {}
+    return {**mean, "token_likelihoods": tokens}
+
+
 def speak(asked: Asked) -> Speaker:
     """One chunk a piece where the request says "stream": true, else the whole answer at the end."""
+    if asked.prompt.likelihoods is not None:
+        raise ValidationException(
+            "return_likelihoods is not available while streaming. Call InvokeModel or leave return_likelihoods out."
+        )
     return _pieces(asked) if asked.streamed else _whole(asked)
 
 
