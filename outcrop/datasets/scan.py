@@ -135,6 +135,8 @@ def _uniform(block: Padded, places: Places, table: _Table) -> _Lines | None:
         return None
     starts = _starts(ends)
     columns = [at for at in range(0, each - 1, 2) if block.each[grid[0, at + 1] + 1] != _COLON]
+    if not columns:
+        return None
     opens = [np.ascontiguousarray(grid[:, at]) for at in columns]
     closes = [np.ascontiguousarray(grid[:, at + 1]) for at in columns]
     good = np.ones(count, bool)
@@ -147,8 +149,6 @@ def _uniform(block: Padded, places: Places, table: _Table) -> _Lines | None:
         good &= same
         kind = int(table.leads[code])
         kinds.append(kind)
-    if not kinds:
-        return None
     code, same = table.tails.alike(block.words, closes[-1], ends - closes[-1])
     good &= same
     # A few odd lines are read one by one; where there are more, it is quicker to judge each line by itself.
