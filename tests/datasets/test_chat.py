@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from outcrop.datasets.chat import KNOBS, ChatTemplate
@@ -319,3 +321,65 @@ def test_the_bundled_base_teaches_its_stop() -> None:
     assert len(example.segments) == 1
     assert example.ids[-1] == encoder.end
     assert example.ids.count(encoder.end) == 2
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
+    folder = tmp_path_factory.mktemp("encoders")
+    return {name: Encoder.read(write(style, folder / str(place))) for place, (name, style) in enumerate(STYLES.items())}
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        " ",
+        "\n",
+        "is",
+        "It ",
+        "返金",
+        "🙂",
+        "é",
+        "<|im_end|>",
+        "</s>",
+        "[INST]",
+        "<|user|>",
+        "<",
+        "|",
+        ">",
+        MARK,
+        "A:",
+        "\t",
+    ]
+)
+TEXTS = st.lists(FRAGMENTS, min_size=1, max_size=6).map("".join).filter(lambda text: bool(text.strip()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(style=st.sampled_from(sorted(STYLES)), texts=st.lists(TEXTS, min_size=2, max_size=6), system=st.none() | TEXTS)
+def test_whatever_is_said_is_learnt_as_it_will_be_asked(
+    encoders: dict[str, Encoder], style: str, texts: list[str], system: str | None
+) -> None:
+    encoder = encoders[style]
+    turns = tuple(
+        Turn("assistant" if place % 2 else "user", text) for place, text in enumerate(texts[: len(texts) // 2 * 2])
+    )
+    example = encoder.encode(Conversation(system, turns))
+    spoken = labels(encoder, example)
+    assert len(spoken) == len(turns) // 2
+    control = {number for number, token in encoder.tokenizer.get_added_tokens_decoder().items() if token.special}
+    place = 0
+    for number, answer in enumerate(spoken):
+        asked = encoder.dialogue(turns[: 2 * number + 1], system)
+        place = next(at for at in range(place, len(example.ids)) if example.scored[at])
+        assert example.ids[place - len(asked) : place] == asked
+        place += len(answer)
+        assert answer[-1] in encoder.stops
+        assert control.isdisjoint(answer[:-1])
+        said, text = spelled(encoder, answer[:-1]), turns[2 * number + 1].text
+        if style == "mistral":  # the space that such a tokenizer puts before every text comes and goes
+            assert said.strip() == text.strip()
+        elif style in {"llama 3", "gemma"}:
+            assert said == text.strip()
+        elif style == "thoughts left out of earlier turns":
+            assert said == text.lstrip("\n") or said == text
+        else:
+            assert said.removeprefix(encoder.chat.lead) == text
