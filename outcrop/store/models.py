@@ -118,7 +118,7 @@ class ModelStore:
         wanted = MODELS.c.arn == identifier if name is None else (MODELS.c.name == name) | (MODELS.c.id == name)
         with self._database.read() as connection:
             rows = connection.execute(select(MODELS).where(wanted).order_by(MODELS.c.created.desc())).all()
-        return [_model(row) for row in rows]
+        return [_model(row) for row in rows if not identifier.startswith("arn:") or f":{row.region}:" in identifier]
 
     def names(self) -> list[str]:
         """Names of all models of all regions, sorted."""

@@ -1,5 +1,7 @@
 """Custom models in the store: found by name, ARN and the documents' form, kept while something needs them."""
 
+from dataclasses import replace
+
 import pytest
 
 from outcrop.store.jobs import JobStore
@@ -42,6 +44,16 @@ def test_every_spelling_of_a_model(models: ModelStore, made: str) -> None:
 def test_what_names_no_model(models: ModelStore, made: str, identifier: str) -> None:
     assert models.find(REGION, identifier) is None
     assert models.find("us-west-2", made) is None
+
+
+def test_a_person_may_name_a_model_without_its_region(models: ModelStore, jobs: JobStore, made: str) -> None:
+    west = jobs.add(job(2, region="us-west-2", customModelName="model-1"), None, "g")
+    jobs.complete(west.arn, replace(model(2, region="us-west-2"), name="model-1"), {}, at(300))
+    assert [found.region for found in models.named("model-1")] == ["us-west-2", REGION]
+    for identifier in (made, "mod000000001", f"arn:aws:bedrock:{REGION}:{ACCOUNT}:custom-model/model-1"):
+        assert [found.arn for found in models.named(identifier)] == [made]
+    assert models.named("nobody") == models.named("arn:") == models.named("") == []
+    assert models.names() == ["model-1"]
 
 
 def test_a_model_under_a_throughput_stays(
