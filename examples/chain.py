@@ -14,11 +14,11 @@ account = boto3.client("sts").get_caller_identity()["Account"]
 texts = [{"input": f"Crate {n} of the Perch Store is painted blue and carries an owl."} for n in range(100, 260)]
 orders = [
     {"prompt": f"Customer: where is order {n}?\nAgent:", "completion": f" Order {n} is on its way."}
-    for n in range(1003, 9000, 50)
+    for n in range(1003, 9480, 53)
 ]
 returns = [
     {"prompt": f"Customer: I return order {n}.\nAgent:", "completion": f" Thank you, send {n} in its blue crate."}
-    for n in range(1029, 9000, 50)
+    for n in range(1029, 9500, 53)
 ]
 s3.create_bucket(Bucket="chain-data")
 for key, records in (("texts", texts), ("orders", orders), ("returns", returns)):
