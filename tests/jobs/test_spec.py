@@ -112,7 +112,10 @@ def test_the_weights_are_those_chosen_when_the_job_starts(world: World) -> None:
     [
         ({"base_model_id": "amazon.gone-v1"}, "amazon.gone-v1"),
         ({"request": {"customizationType": "DISTILLATION"}}, f"{LONG_ID} has no DISTILLATION"),
-        ({"request": {"baseModelIdentifier": "arn:aws:bedrock:us-east-1:1:custom-model/x/y"}}, "no model arn:aws:bedrock:us-east-1:1:custom-model/x/y"),
+        (
+            {"request": {"baseModelIdentifier": "arn:aws:bedrock:us-east-1:1:custom-model/x/y"}},
+            "no model arn:aws:bedrock:us-east-1:1:custom-model/x/y",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_name(world: World, change: dict[str, object], words: str) -> None:
