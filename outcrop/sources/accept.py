@@ -114,15 +114,15 @@ def _remarks(encoder: Encoder, proof: Proof, fits: Collection[Fit], formats: Col
         if TEMPLATED.issuperset(formats):
             raise
         found.append(f"no conversations can be trained on: {fault}")
-    if proof.trainable:
-        found.append(f"it can be served and not trained: {proof.trainable}")
-    elif not proof.linear_layers:
+    if not proof.linear_layers:
         found.append("it has no linear layer that LoRA could adapt: jobs need the hyperparameter method=full")
     found += [
         f"too little memory to {fit.use}: at least {gigabytes(fit.needed)} needed, {gigabytes(fit.free)} free"
         for fit in fits
         if not fit.fits
     ]
+    if proof.alone:
+        found.append(f"its examples are trained one by one, which is slower than packed: {proof.alone}")
     if not encoder.chat.own and TEMPLATED.intersection(formats):
         found.append("it brings no chat template: conversations are written in a plain form (User: …, Assistant: …)")
     if not proof.loaded:

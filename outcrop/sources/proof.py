@@ -32,8 +32,8 @@ class Proof(msgspec.Struct, frozen=True):
     """Those that LoRA adapts."""
     loaded: bool
     """Whether the weights themselves were run; else the architecture, and every tensor's name and shape."""
-    trainable: str | None
-    """None, or why it cannot be trained."""
+    alone: str | None
+    """Why its examples are trained one by one and not packed; None: they are packed, or nobody could try it."""
     device: str
     device_memory: int | None
     embedding: int

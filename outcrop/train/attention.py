@@ -29,12 +29,6 @@ def register() -> None:
     AttentionInterface.register(NAME, attend)
 
 
-def require(model: Any) -> None:
-    """Raise OutcropError for an architecture whose attention this file cannot carry out, before a forward pass."""
-    if getattr(model.config.get_text_config(), "attention_chunk_size", None):
-        raise OutcropError("chunked attention, as this architecture has it, is not carried out by packed training")
-
-
 def attend(
     module: nn.Module,
     query: Tensor,
@@ -56,12 +50,12 @@ def attend(
     """
     name = type(module).__name__
     if segments is None or sum(segments) != query.shape[2] or query.shape[0] != 1:
-        raise OutcropError(f"{name} does not hand on its segments, so packed training on this architecture is refused")
+        raise OutcropError(f"{name} does not hand on its segments, so they cannot be packed")
     if attention_mask is not None or not getattr(module, "is_causal", True):
-        raise OutcropError(f"{name} is not plainly causal, which packed training does not carry out")
+        raise OutcropError(f"{name} is not plainly causal, so segments cannot be packed")
     for asked in _UNCARRIED:
         if rest.get(asked) is not None:
-            raise OutcropError(f"{name} asks for {asked} in its attention, which packed training does not carry out")
+            raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")
     grouped = key.shape[1] != query.shape[1]
     pieces = []
     start = 0

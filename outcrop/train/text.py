@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from outcrop import weights
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
 from outcrop.lora import LoraAdapter
-from outcrop.train import attention
 from outcrop.train.chain import ALONE, Descent
+from outcrop.train.layout import Layout
 from outcrop.train.loop import Tally
 
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
@@ -49,21 +49,20 @@ class TextLearner:
 
     def __init__(
         self,
-        model: Any,
+        layout: Layout,
         plan: Plan,
         adapter: LoraAdapter | None,
         descent: Descent = ALONE,
         *,
         token_budget: int | None = None,
     ) -> None:
-        """`model` was loaded with attention.NAME and carries the adapter already; None: all its weights are trained."""
-        attention.require(model)
-        self.model, self.adapter = model, adapter
+        """The layout's model carries the adapter already; None: all its weights are trained."""
+        self.layout, self.model, self.adapter = layout, layout.model, adapter
         self._plan, self._descent = plan, descent
-        first = next(model.parameters())
+        first = next(self.model.parameters())
         self.device, self.dtype = first.device, first.dtype
         self._budget = token_budget or TOKEN_BUDGET[self.device.type]
-        self._parameters = adapter.parameters() if adapter is not None else list(model.parameters())
+        self._parameters = adapter.parameters() if adapter is not None else list(self.model.parameters())
 
     def parameters(self) -> list[nn.Parameter]:
         """See Learner."""
@@ -126,15 +125,8 @@ class TextLearner:
     def _nll(self, batch: Packed) -> Tensor:
         """Negative log-likelihood of every label, float32."""
         with self._precision():
-            found = self.model(
-                input_ids=batch.ids,
-                position_ids=batch.positions,
-                segments=batch.segments,
-                # Only these rows go through the head; transformers takes places as well as a count.
-                logits_to_keep=batch.rows,
-                use_cache=False,
-            )
-        return cross_entropy(found.logits[0].float(), batch.targets, reduction="none")
+            logits = self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows)
+        return cross_entropy(logits.float(), batch.targets, reduction="none")
 
     def _precision(self) -> AbstractContextManager[object]:
         """On a GPU, whole models keep float32 masters and multiply in bfloat16; elsewhere weights say it all."""
@@ -160,15 +152,14 @@ def load_learner(
 
     `parent` is the folder of the adapter that the job starts from; `whole_parent`: the base is itself a custom model.
     """
-    attention.register()
     torch.manual_seed(seed)
     descent = Descent.read(parent, whole_parent)
     if method == "lora":
-        model = weights.load_model(base, dtype, device, attention=attention.NAME)
-        return TextLearner(model, plan, descent.adapt(model, rank, alpha, seed), descent)
-    model = weights.load_model(base, torch.float32, device, attention=attention.NAME)
-    descent.open(model)
-    return TextLearner(model, plan, None, descent)
+        layout = Layout.of(weights.load_model(base, dtype, device))
+        return TextLearner(layout, plan, descent.adapt(layout.model, rank, alpha, seed), descent)
+    layout = Layout.of(weights.load_model(base, torch.float32, device))
+    descent.open(layout.model)
+    return TextLearner(layout, plan, None, descent)
 
 
 def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:

@@ -111,7 +111,7 @@ def test_a_token_budget_changes_no_loss(llama: Path, write_pairs: Callable[..., 
     learner = lora(llama, plan)
     whole = learner.learn(0)
     whole_gradients = gradients(learner)
-    narrow = TextLearner(learner.model, plan, learner.adapter, token_budget=20)
+    narrow = TextLearner(learner.layout, plan, learner.adapter, token_budget=20)
     pieces = narrow.learn(0)
     assert (pieces.tokens, pieces.scored) == (whole.tokens, whole.scored)
     assert pieces.nll == pytest.approx(whole.nll, rel=1e-6)

@@ -109,7 +109,7 @@ def test_loss_and_gradients_are_those_of_every_segment_alone(
         assert parameter.grad is not None
         assert own is not None
         torch.testing.assert_close(own, parameter.grad, atol=2e-6, rtol=1e-4)
-    narrow = TextLearner(learner.model, plan, None, token_budget=30)
+    narrow = TextLearner(learner.layout, plan, None, token_budget=30)
     learner.model.zero_grad()
     assert narrow.learn(0).nll == pytest.approx(tally.nll, rel=1e-6)
 

@@ -1,0 +1,114 @@
+"""How segments go through an architecture: end to end where it keeps them apart, which is tried, else one by one.
+
+Many architectures hand on what our attention needs; some ignore it, some mix neighbours outside attention (by
+convolutions, recurrences), some ask for more than it carries out. Those are trained with transformers' own attention, a
+segment at a time: slower, and the same loss. Knows models; nothing of plans or losses.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from outcrop.errors import OutcropError
+from outcrop.train import attention
+
+TRIED: Final = 6
+"""Tokens of each of the two segments that are tried."""
+
+LEAK: Final = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+"""Largest change of a segment's logits, relative to their size, when only its neighbour changes: rounding, where a
+mixture of experts gathers tokens in another order. A true leak changes them by a good part of their size."""
+
+APART: Final = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 3e-2}
+"""Largest difference, likewise, between a segment beside another and the same segment alone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """The way of segments through one model."""
+
+    model: Any
+    alone: str | None
+    """Why segments go one by one; None: they go together."""
+    keeps: bool
+    """Whether the model can be told which places' logits are wanted."""
+
+    @classmethod
+    def of(cls, model: Any) -> "Layout":
+        """Try a model, and leave it with the attention that its segments need: ours, or its usual one."""
+        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        attention.register()
+        usual = _attention_of(model)
+        # Not at loading: an architecture that cannot have another attention would fail there, or lose its mask.
+        model.set_attn_implementation(attention.NAME)
+        if _attention_of(model) != attention.NAME:
+            return cls(model, f"{type(model).__name__} has an attention of its own", keeps)
+        reason = _mixes(model)
+        if reason is not None:
+            model.set_attn_implementation(usual)
+        return cls(model, reason, keeps)
+
+    def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor) -> Tensor:
+        """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only."""
+        if self.alone is None:
+            return self._pass(rows, input_ids=ids, position_ids=positions, segments=tuple(segments))
+        pieces = []
+        for end, length in zip(accumulate(segments), segments, strict=True):
+            start = end - length
+            inside = rows[(rows >= start) & (rows < end)] - start
+            if len(inside):
+                pieces.append(self._pass(inside, input_ids=ids[:, start:end]))
+        return torch.cat(pieces) if pieces else self._pass(rows, input_ids=ids[:, : segments[0]])
+
+    def _pass(self, rows: Tensor, **given: Any) -> Tensor:
+        # Only these rows go through the head; transformers takes places as well as a count.
+        kept = {"logits_to_keep": rows} if self.keeps else {}
+        logits: Tensor = self.model(use_cache=False, **given, **kept).logits[0]
+        return logits if self.keeps else logits[rows]
+
+
+def _attention_of(model: Any) -> str:
+    return str(model.config.get_text_config()._attn_implementation)
+
+
+def _mixes(model: Any) -> str | None:
+    """Why segments of this model may not lie end to end, or None; found by trying two of them."""
+    taken = inspect.signature(model.forward).parameters
+    name = type(model).__name__
+    if "position_ids" not in taken or not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        return f"{name} takes no positions or hands nothing on to its attention"
+    if getattr(model.config.get_text_config(), "attention_chunk_size", None):
+        return f"{name} has chunked attention"
+    try:
+        together, beside, alone = _tried(model)
+    except OutcropError as fault:
+        return str(fault)
+    size = alone.abs().max().clamp_min(1e-6)
+    dtype = next(model.parameters()).dtype
+    if (together - beside).abs().max() > LEAK[dtype] * size or (together - alone).abs().max() > APART[dtype] * size:
+        return f"{name} lets neighbours in a row see each other"
+    return None
+
+
+def _tried(model: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of one segment: after a neighbour, after another one, and alone."""
+    device = next(model.parameters()).device
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    places = torch.arange(TRIED, device=device)
+    segment, first, second = ((places * 3 + vocabulary // 2 + shift) % vocabulary for shift in (0, 1, 2))
+
+    def logits(*row: Tensor) -> Tensor:
+        ids, positions = torch.cat(row).unsqueeze(0), places.repeat(len(row)).unsqueeze(0)
+        segments = (TRIED,) * len(row)
+        found = model(input_ids=ids, position_ids=positions, segments=segments, use_cache=False).logits
+        last: Tensor = found[0, -TRIED:].float()
+        return last
+
+    # Not inference_mode: what a model keeps for later (rotary tables) must be good for training.
+    with torch.no_grad():
+        return logits(first, segment), logits(second, segment), logits(segment)
