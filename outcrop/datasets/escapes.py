@@ -65,6 +65,8 @@ def _starts(slashes: Places) -> Places:
     """Of backslashes those that start an escape: the first, third, … of every run."""
     fresh = np.ones(len(slashes), bool)
     fresh[1:] = np.diff(slashes) != 1
+    if fresh.all():
+        return slashes
     order = np.arange(len(slashes))
     run = np.maximum.accumulate(np.where(fresh, order, 0))
     starts: Places = slashes[(order - run) % 2 == 0]
@@ -80,7 +82,8 @@ def resolve(block: Bytes, escapes: Escapes) -> tuple[Bytes, NDArray[np.int32]]:
     gone = np.zeros(len(block), bool)
     gone[escapes.at] = True
     text[escapes.at + 1] = _PLAIN[block[escapes.at + 1]]
-    _encode(text, gone, escapes.units, escapes.codes)
+    if len(escapes.units):
+        _encode(text, gone, escapes.units, escapes.codes)
     before = np.zeros(len(block) + 1, np.int32)
     np.cumsum(gone, out=before[1:])
     return text[~gone], before

@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_message, sum_fault
+import numpy as np
+
+from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_message
 from outcrop.datasets.formats import FORMATS, Fault
+from outcrop.datasets.lengths import lengths_of
+from outcrop.datasets.overlap import overlap
 from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
@@ -96,17 +100,23 @@ def take_in(
     _probe(source, destination, passing)
     with (data / "faults.jsonl").open("w", encoding="utf-8") as faults:
         reports = [_inspect(spec, dataset, directory, encoder, faults.write, pulse=pulse) for dataset in given]
-        together = sum_fault(reports, spec.limits)
-        if together is not None:
-            faults.write(_fault_line(spec.training, together))
-    _report(source, destination, data, given, reports)
+        together = overlap(reports, spec.limits)
+        for fault in together.faults:
+            faults.write(_fault_line(spec.training, fault))
+    document = {
+        "files": [{"uri": dataset.uri, **report.document()} for dataset, report in zip(given, reports, strict=True)],
+        "together": together.document(),
+    }
+    _report(source, destination, data, reports, document)
     for dataset, report in zip(given, reports, strict=True):
         if not report.passed:
             where = destination.file("input_data_report/faults.jsonl")
             raise OutcropError(f"{failure_message(report, dataset.uri, spec.limits)}. All faults: {where}")
         _remark(report, tell)
-    if together is not None:
-        raise OutcropError(f"Input data breaks a quota: {together.reason}")
+    for fault in together.faults:
+        raise OutcropError(f"Input data breaks a quota: {fault.reason}")
+    for leak in together.leaks:
+        tell(f"{leak.name}: {leak}")
     taken = [
         replace(dataset, sha256=report.sha256, records=report.records)
         for dataset, report in zip(given, reports, strict=True)
@@ -174,24 +184,24 @@ def _inspect(
     if count:
         faults = tuple(sorted((*report.faults, *unfit), key=lambda fault: (fault.line == 0, fault.line)))[:KEPT_FAULTS]
         return replace(report, accepted=report.accepted - count, fault_count=report.fault_count + count, faults=faults)
-    if report.passed and Shard.open(folder).records != report.records:
+    if not report.passed:
+        return report
+    shard = Shard.open(folder)
+    if shard.records != report.records:
         raise OutcropError(f"{name} changed while it was read")
-    return report
+    return replace(report, tokens=lengths_of(np.diff(np.append(shard.starts, shard.offsets[-1]))))
 
 
 def _report(
-    source: Source, destination: Destination, data: Path, given: Sequence[Dataset], reports: Sequence[Report]
+    source: Source, destination: Destination, data: Path, reports: Sequence[Report], document: dict[str, Any]
 ) -> None:
     """Leave the reports beside the metrics, in both places where clients were seen to look (facts 4.1)."""
     table = manifest([(report.name, report.records, report.accepted) for report in reports])
-    files: list[dict[str, Any]] = [
-        {"uri": dataset.uri, **report.document()} for dataset, report in zip(given, reports, strict=True)
-    ]
     source.put(destination.file("input_status/manifest.report.csv"), table)
     source.put(destination.file("input_data_report/manifest.report.csv"), table)
     source.put(
         destination.file("input_data_report/report.json"),
-        (json.dumps({"files": files}, ensure_ascii=False, indent=2) + "\n").encode("utf-8"),
+        (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode("utf-8"),
     )
     source.upload(data / "faults.jsonl", destination.file("input_data_report/faults.jsonl"))
 

@@ -86,6 +86,24 @@ def test_the_quota_on_all_records_is_told_and_listed(spec: TrainSpec, tmp_path: 
     assert not (tmp_path / "plan" / "datasets.json").exists()
 
 
+def test_validation_records_that_are_trained_on_are_told_and_reported(
+    spec: TrainSpec, tmp_path: Path, store: Memory
+) -> None:
+    known = store.objects["s3://b/train.jsonl"].splitlines(keepends=True)[3]
+    store.objects["s3://b/v.jsonl"] += known
+    told: list[str] = []
+    take(spec, tmp_path, store, told.append)
+    assert len(told) == 1
+    assert told[0].startswith("v.jsonl: 1 record stands in the training file, too, and cannot test what was learnt ")
+    assert told[0].endswith("(line 3 is the training file's line 4)")
+    folder = "s3://b/out/model-customization-job-abcdefghijkl/input_data_report/"
+    report = json.loads(store.objects[folder + "report.json"])
+    assert report["together"]["leaks"] == [{"name": "v.jsonl", "records": 1, "first": [{"line": 3, "of": 4}]}]
+    training = report["files"][0]
+    assert sum(bar["count"] for bar in training["whole"]["histogram"]) == training["records"] == 6
+    assert sum(bar["count"] for bar in training["tokens"]["histogram"]) == 6
+
+
 def test_oddities_are_told_and_trained_on(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
     twice = json.dumps({"prompt": "a", "completion": "b"})
     other = json.dumps({"prompt": "a", "completion": "c"})
