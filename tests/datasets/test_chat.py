@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from outcrop.datasets.chat import KNOBS, ChatTemplate
 from outcrop.datasets.control import MARK
-from outcrop.datasets.examples import Conversation
+from outcrop.datasets.examples import Conversation, Document, Pair
 from outcrop.datasets.tokens import Encoder, Example
 from outcrop.errors import OutcropError
 from outcrop.records import Turn
@@ -383,3 +383,15 @@ def test_whatever_is_said_is_learnt_as_it_will_be_asked(
             assert said == text.lstrip("\n") or said == text
         else:
             assert said.removeprefix(encoder.chat.lead) == text
+
+
+def test_records_of_several_kinds_keep_their_order(tmp_path: Path) -> None:
+    encoder = Encoder.read(write(LLAMA3, tmp_path))
+    records = [Document("a text"), Pair("a", "b"), Conversation(None, TURNS), Pair("c", "d"), Document("x")]
+    together = encoder.encode_all(records)
+    assert [one.ids for one in together] == [encoder.encode(record).ids for record in records]
+    assert [one.scored[0] for one in together] == [0] * 5
+    begin = encoder.start[0]
+    assert [one.ids[0] for one in together] == [begin] * 5
+    assert together[0].scored == b"\0" + b"\1" * (len(together[0].ids) - 1)
+    assert encoder.encode_all([]) == []
