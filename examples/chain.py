@@ -41,7 +41,9 @@ def customize(name: str, base: str, data: str, kind: str) -> None:
     )["jobArn"]
     while (answer := bedrock.get_model_customization_job(jobIdentifier=job))["status"] == "InProgress":
         time.sleep(1)
-    print(name, answer["status"], answer.get("trainingMetrics"), answer.get("failureMessage"))
+    if answer["status"] != "Completed":
+        raise SystemExit(f"{name} is {answer['status']}: {answer.get('failureMessage')}")
+    print(name, answer["status"], answer["trainingMetrics"])
 
 
 customize("chain-1", "amazon.titan-text-express-v1", "texts", "CONTINUED_PRE_TRAINING")
