@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -332,10 +333,7 @@ def test_credentials_that_run_out_cost_a_restart_and_not_the_work(spec: TrainSpe
 def test_an_unexpected_fault_is_told_in_aws_words_with_the_trace_in_the_log(
     spec: TrainSpec, start: Start, tmp_path: Path, llama: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
-        (broken / name).write_bytes((llama / name).read_bytes())
+    broken = shutil.copytree(llama, tmp_path / "broken")
     (broken / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "None such"}}')
     job = start(replace(spec, base=str(broken)))
     events = job.run()
@@ -343,7 +341,7 @@ def test_an_unexpected_fault_is_told_in_aws_words_with_the_trace_in_the_log(
     assert events[-1]["message"].startswith(said)
     assert "Traceback" in job.log()
     missing = start(replace(spec, base=str(tmp_path / "nowhere")), "second")
-    assert "the base weights have no tokenizer" in missing.run()[-1]["message"]
+    assert "nowhere is not there" in missing.run()[-1]["message"]
 
 
 def test_wrong_usage_is_refused() -> None:
