@@ -82,7 +82,8 @@ class ChatTemplate:
         self.own = own
         """True where the weights brought their own template."""
         self.name = name
-        self._source, self._variables = source, dict(variables)
+        self.source = source
+        self._variables = dict(variables)
         try:
             self._template = _environment().from_string(source)
         except jinja2.TemplateError as error:
@@ -109,7 +110,7 @@ class ChatTemplate:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides how a conversation is written."""
-        rules = {"source": self._source, "variables": self._variables, "own": self.own, "knobs": KNOBS, "version": 1}
+        rules = {"source": self.source, "variables": self._variables, "own": self.own, "knobs": KNOBS, "version": 1}
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
     def prompt(self, turns: Sequence[Turn], system: str | None = None, *, plain: bool = False) -> str:

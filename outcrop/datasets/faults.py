@@ -20,8 +20,9 @@ class Fault:
     """The text around the place, at most SNIPPET characters."""
     kind: str = "shape"
     """jsonl (no JSON text), shape (not the format's members), reserved (a word that the model keeps for itself), input,
-    output, total (an AWS quota), context (longer than the weights take), line (too many bytes to read), file (size and
-    number of records) or advice (what the guide only advises, where a setting makes it a rule)."""
+    output, total (an AWS quota), context (longer than the weights take), template (refused by the weights' chat
+    template), line (too many bytes to read), file (size and number of records) or advice (what the guide only advises,
+    where a setting makes it a rule)."""
     measure: int = 0
     """For input, output and total: the token count as AWS counts it."""
     mark: int = field(default=0, compare=False)

@@ -135,6 +135,8 @@ def aws_text(fault: Fault, report: Report, uri: str, limits: Limits) -> str:
             )
         case "context" | "line":
             return f"Input size exceeded in file {report.name} for record starting with {fault.snippet}"
+        case "template":
+            return f"Input data {report.name} cannot be written as the model reads it: {fault.reason}"
         case "reserved":
             return f"Input data {report.name} holds a reserved word: {fault.reason}"
         case _:

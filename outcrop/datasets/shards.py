@@ -159,7 +159,7 @@ def _encode(batch: list[tuple[int, Record]], encoder: Encoder) -> Iterator[tuple
                 yield from _encode([entry], encoder)
             return
         [(number, record)] = batch
-        yield number, record, Fault(number, 0, str(error), opening(record)[:SNIPPET], "shape")
+        yield number, record, Fault(number, 0, str(error), opening(record)[:SNIPPET], "template")
     else:
         for (number, record), example in zip(batch, examples, strict=True):
             yield number, record, example

@@ -5,6 +5,7 @@ the first fault to the caller, the whole list beside the metrics. Knows S3 addre
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -171,9 +172,11 @@ def _inspect(
         pulse=pulse,
     )
     unfit: list[Fault] = []
+    kinds = Counter(report.kinds)
 
     def note(fault: Fault) -> None:
         write(_fault_line(dataset.uri, fault))
+        kinds[fault.kind] += 1
         if len(unfit) < KEPT_FAULTS:
             unfit.append(fault)
 
@@ -183,7 +186,8 @@ def _inspect(
     )
     if count:
         faults = tuple(sorted((*report.faults, *unfit), key=lambda fault: (fault.line == 0, fault.line)))[:KEPT_FAULTS]
-        return replace(report, accepted=report.accepted - count, fault_count=report.fault_count + count, faults=faults)
+        accepted, counted = report.accepted - count, report.fault_count + count
+        return replace(report, accepted=accepted, fault_count=counted, faults=faults, kinds=dict(kinds))
     if not report.passed:
         return report
     shard = Shard.open(folder)

@@ -1,12 +1,14 @@
 """The intake by itself, over a store in a dictionary: what it keeps, tells, refuses and lets through."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from outcrop.datasets.chat import ChatTemplate
 from outcrop.datasets.shards import Shard
 from outcrop.errors import OutcropError
 from outcrop.records import Limits, TrainSpec
@@ -132,6 +134,34 @@ def test_a_stop_ends_the_intake(spec: TrainSpec, tmp_path: Path, store: Memory) 
 
     with pytest.raises(StopAsked):
         take_in(spec, tmp_path, store, pulse, lambda _: None, passing=(Away,))
+
+
+def test_what_only_the_weights_refuse_is_counted_with_the_rest(
+    spec: TrainSpec, tmp_path: Path, store: Memory, llama: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(llama, base)
+    template = ChatTemplate.read(llama).source.replace("{% for", "{% if 'x' == messages[0].content %}"
+    "{{ raise_exception('no x here') }}{% endif %}{% for", 1)  # fmt: skip
+    (base / "chat_template.jinja").write_text(template)
+
+    def talk(*texts: str) -> str:
+        turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+        return json.dumps({"messages": turns})
+
+    lines = [talk("a", "b"), talk("x", "b"), talk("a"), talk("a" * 60, "b"), talk("x", "c")]
+    store.objects["s3://b/train.jsonl"] = "\n".join(lines).encode()
+    job = replace(spec, base=str(base), format="messages", validation=())
+    with pytest.raises(
+        OutcropError, match=r"train\.jsonl cannot be written as the model reads it: .*no x here .*line 2"
+    ) as told:
+        take(job, tmp_path, store)
+    assert "faults in this file: 4)" in str(told.value)
+    folder = "s3://b/out/model-customization-job-abcdefghijkl/input_data_report/"
+    [report] = json.loads(store.objects[folder + "report.json"])["files"]
+    assert report["kinds"] == {"shape": 1, "template": 2, "context": 1}
+    assert (report["accepted"], report["fault_count"]) == (1, 4)
+    assert [json.loads(line)["line"] for line in store.objects[folder + "faults.jsonl"].splitlines()] == [3, 2, 4, 5]
 
 
 def test_a_form_that_is_not_carried_out_is_refused(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
