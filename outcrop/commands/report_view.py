@@ -33,6 +33,7 @@ KINDS: Final[Mapping[str, str]] = {
     "output": "output too long",
     "total": "record too long",
     "context": "too long for the weights",
+    "template": "refused by the template",
     "line": "line too long to read",
     "file": "the file as a whole",
     "advice": "less than is advised",
