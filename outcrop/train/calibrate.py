@@ -7,7 +7,6 @@ nothing of the trained numbers is kept. Knows what `run` knows but for storage: 
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from outcrop.datasets.plan import Plan
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.train.events import StopAsked
+from outcrop.train.memory import usage
 from outcrop.train.start import course, load, open_plan, read_spec
 
 if TYPE_CHECKING:
@@ -70,28 +70,27 @@ def calibrate(directory: Path, started: float) -> dict[str, Any]:
     plan = open_plan(spec, directory / "plan")
     import torch
 
-    before = _peak_rss()
     learner = load(spec, plan)
     ready = time.monotonic()
-    loaded = _peak_rss()
+    loaded = usage()["peak_bytes"]
     if learner.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     steps, saved = _steps(spec, plan, learner, directory)
+    evaluation, peak = _evaluation(learner), usage()
     return {
         "start_seconds": ready - started,
         "steps": steps,
         "checkpoint": saved,
-        "evaluation": _evaluation(learner),
+        "evaluation": evaluation,
         "device": torch.cuda.get_device_name() if learner.device.type == "cuda" else "cpu",
         "dtype": str(learner.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "parameters": learner.total_parameters(),
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters()),
         "memory": {
-            "before": before,
             "loaded": loaded,
-            "peak": _peak_rss(),
-            "device_peak": torch.cuda.max_memory_allocated() if learner.device.type == "cuda" else 0,
+            "peak": peak["peak_bytes"],
+            "device_peak": peak["device_peak_bytes"],
             "device_total": torch.cuda.mem_get_info()[1] if learner.device.type == "cuda" else 0,
         },
     }
@@ -149,12 +148,6 @@ def _evaluation(learner: "TextLearner") -> dict[str, Any] | None:
         if time.monotonic() - started > EVALUATION_SECONDS:
             break
     return {"tokens": tokens, "seconds": time.monotonic() - started}
-
-
-def _peak_rss() -> int:
-    """Bytes of memory that this process has held at its largest (Linux counts in KiB, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main(arguments: list[str]) -> int:

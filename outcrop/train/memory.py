@@ -4,6 +4,8 @@ The bound is from below (weights, gradients, optimizer), so what is refused coul
 headers of the weights; torch is asked only about a GPU.
 """
 
+import resource
+import sys
 from pathlib import Path
 
 from outcrop.errors import OutcropError
@@ -36,6 +38,18 @@ def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
         f"{'the GPU' if on_gpu else 'this machine'} has {gigabytes(there.free)} free of {gigabytes(there.total)}. "
         f"What helps: {'; or '.join(ways)}"
     )
+
+
+def usage() -> dict[str, int]:
+    """Bytes that this process has held at its largest, of memory and of the GPU's (0 without one)."""
+    import torch
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        # Linux counts in KiB, macOS in bytes.
+        "peak_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "device_peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+    }
 
 
 def _gpu() -> Memory | None:

@@ -22,7 +22,7 @@ from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.train.deliver import Courier, Curves, Destination, export, patiently
 from outcrop.train.events import Events, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
-from outcrop.train.memory import require_memory
+from outcrop.train.memory import require_memory, usage
 from outcrop.train.start import course, load, open_plan, read_spec, require_disk, work_key
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Run:
         progress = self._train(plan, learner)
         self._deliver(plan, learner, datasets, progress)
         self._events.part("training", "Completed")
+        # What really was needed, beside what an estimate foretold.
+        self._events.emit("usage", usage())
         self._events.emit("done", progress.outcome())
 
     def _validate(self) -> list[Dataset]:
