@@ -15,8 +15,9 @@ from outcrop.api.models import find_custom, find_foundation, foundation_arn
 from outcrop.api.paging import listing, page
 from outcrop.api.refusals import fingerprint, in_aws_words
 from outcrop.api.tags import checked
+from outcrop.catalog.origin import origin_of_custom
 from outcrop.catalog.rows import FoundationModel
-from outcrop.errors import ConflictException, ResourceNotFoundException, ValidationException
+from outcrop.errors import ConflictException, OutcropError, ResourceNotFoundException, ValidationException
 from outcrop.lifecycle import IllegalMove
 from outcrop.records import Job, new_id
 from outcrop.wire.gateway import Reply
@@ -158,6 +159,10 @@ def _start(call: Call, identifier: str) -> Start:
         raise ValidationException(
             f"'{identifier}' at 'baseModelIdentifier' is {model.status}: only an Active custom model can be customized."
         )
+    try:
+        origin_of_custom(call.rooms.catalog, model, call.rooms.models)
+    except OutcropError as fault:
+        raise ValidationException(f"'{identifier}' at 'baseModelIdentifier' has no weights here: {fault}") from fault
     return Start(row, model.arn)
 
 

@@ -1,5 +1,6 @@
 """Customizing a custom model again, through boto3: by which names, by whose rules, what holds the parent meanwhile."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,15 @@ def test_only_an_active_model_is_a_base(server: Bedrock, client: Any, parent: Mo
     code, message, _ = refused(server.create_job, client, 2, baseModelIdentifier="model-1")
     assert code == "ValidationException"
     assert "is Creating: only an Active custom model" in message
+
+
+def test_a_parent_without_weights_is_refused_before_a_job_fails_over_it(
+    server: Bedrock, client: Any, parent: Model
+) -> None:
+    shutil.rmtree(server.rooms.models / parent.id)
+    code, message, _ = refused(server.create_job, client, 2, baseModelIdentifier="model-1")
+    assert code == "ValidationException"
+    assert f"'model-1' at 'baseModelIdentifier' has no weights here: the weights of {parent.arn} are not at" in message
 
 
 def test_a_model_whose_foundation_left_the_catalogue_is_no_base(server: Bedrock, client: Any, parent: Model) -> None:
