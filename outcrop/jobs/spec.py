@@ -78,6 +78,9 @@ def train_spec(
     asked = float(given.get(way.rate, way.hyperparameters[way.rate].default or "1"))
     rate, warning = catalog.effective_learning_rate(row, method, asked, start.weights, kind)
     effective = _effective(given)
+    validation = tuple(one["s3Uri"] for one in job.request.get("validationDataConfig", {}).get("validators", ()))
+    if validation:  # then AWS holds nothing out of the training file
+        effective["evaluation_share"] = None
     spec = TrainSpec(
         job_arn=job.arn,
         job_id=job.id,
@@ -86,7 +89,7 @@ def train_spec(
         base_name=start.weights,
         training=job.request["trainingDataConfig"]["s3Uri"],
         output=job.request["outputDataConfig"]["s3Uri"],
-        validation=tuple(one["s3Uri"] for one in job.request.get("validationDataConfig", {}).get("validators", ())),
+        validation=validation,
         format=way.format,
         limits=catalog.limits(row, effective["batch_size"], kind, enforce_advice=enforce_advice),
         method=method,

@@ -28,7 +28,12 @@ def asked(world: World, long_id: str, kind: str = "FINE_TUNING", **given: str) -
     assert row is not None
     job = world.job()
     echoed = CATALOG.hyperparameters(row, kind, given)  # type: ignore[arg-type]
-    request = {**job.request, "hyperParameters": echoed, "customizationType": kind}
+    request = {
+        **job.request,
+        "hyperParameters": echoed,
+        "customizationType": kind,
+        "validationDataConfig": {"validators": []},
+    }
     return replace(job, base_model_id=long_id, request=request)
 
 
@@ -89,6 +94,15 @@ def test_each_rows_hyperparameters_reach_the_child(
         name: pytest.approx(value) if isinstance(value, float) else value for name, value in expected.items()
     }
     assert given.items() <= spec.hyperparameters.items()
+
+
+def test_nothing_is_held_out_where_validation_files_are_given(world: World) -> None:
+    job = asked(world, COMMAND, evalPercentage="25")
+    assert told(job).evaluation_share == 0.25
+    validators = {"validators": [{"s3Uri": "s3://bucket/validation.jsonl"}]}
+    spec = told(replace(job, request={**job.request, "validationDataConfig": validators}))
+    assert (spec.evaluation_share, spec.validation) == (None, ("s3://bucket/validation.jsonl",))
+    assert spec.hyperparameters["evalPercentage"] == "25", "it is echoed all the same"
 
 
 @pytest.mark.parametrize("row", [row.long_id for row in CATALOG.rows])
