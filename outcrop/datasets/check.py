@@ -18,7 +18,7 @@ from outcrop.datasets.quotas import file_faults, over, record_faults, shortfalls
 from outcrop.datasets.report import KEPT_FAULTS, Report, aws_text, failure_message
 from outcrop.datasets.scan import Marks, scan
 from outcrop.datasets.tally import Tally
-from outcrop.datasets.texts import Figures, Texts, figures, gather
+from outcrop.datasets.texts import Figures, Texts, figures, gather, spelled
 from outcrop.records import Limits
 
 __all__ = [
@@ -151,7 +151,7 @@ def _single(line: bytes, number: int, format: str, limits: Limits, tally: Tally)
 def _reserved(texts: Texts, found: Figures, limits: Limits) -> Marks:
     """The records that may hold a reserved word."""
     lines: set[int] = set()
-    for word in map(str.encode, limits.reserved):
+    for word in map(spelled, limits.reserved):
         place = texts.data.find(word)
         while place >= 0:
             text = int(np.searchsorted(texts.starts, place, side="right")) - 1

@@ -1,5 +1,7 @@
-"""JSON's escapes in a whole block at once: found, judged, and replaced by the characters that they stand for.
+"""JSON's escapes in a whole block at once: found, judged, and brought to one spelling.
 
+That spelling is the standard library's for JSON in UTF-8: two characters for quotation marks, backslashes and the five
+named controls, and every other character as it is. Most files are written so, and then nothing needs to be moved.
 Knows the bytes of a block and nothing of its lines. Raw UTF-8 must have been checked already.
 """
 
@@ -12,10 +14,9 @@ from numpy.typing import NDArray
 from outcrop.datasets.match import Bytes, Places
 
 _BACKSLASH: Final = 92
-_PLAIN: Final = np.zeros(256, np.uint8)
-"""The character of each one-letter escape; 0: none. No such escape stands for NUL."""
-for _letter, _character in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
-    _PLAIN[_letter] = _character
+_NAMED: Final = np.zeros(256, bool)
+_NAMED[list(b'"\\bfnrt')] = True
+"""The letters of escapes that stay as they are."""
 
 _NO_DIGIT: Final = 16
 _HEX: Final = np.full(256, _NO_DIGIT, np.int32)
@@ -29,8 +30,12 @@ class Escapes:
 
     at: Places
     """Where each one's backslash stands, ascending."""
-    wrong: Places
-    """Those of `at` that are no escape of JSON, or half of a surrogate pair."""
+    named: Places
+    """Those of `at` that stay as they are: two bytes for one character."""
+    doubtful: Places
+    """Those of `at` that are no escape of JSON, half of a surrogate pair, or another spelling of what has a name."""
+    slashes: Places
+    """Those of `at` that are written \\/."""
     units: Places
     """Those of `at` that are written \\uXXXX."""
     codes: NDArray[np.int32]
@@ -41,8 +46,11 @@ def find(block: Bytes) -> Escapes:
     """All escapes of a padded block that holds backslashes."""
     at = _starts(np.flatnonzero(block == _BACKSLASH))
     letters = block[at + 1]
-    unit = letters == ord("u")
-    wrong = (_PLAIN[letters] == 0) & ~unit
+    named = _NAMED[letters]
+    if named.all():
+        none = at[:0]
+        return Escapes(at, at, none, none, none, none.astype(np.int32))
+    slash, unit = letters == ord("/"), letters == ord("u")
     units = at[unit]
     codes = np.zeros(len(units), np.int32)
     bad = np.zeros(len(units), bool)
@@ -58,7 +66,9 @@ def find(block: Bytes) -> Escapes:
     codes[first] = 0x10000 + ((codes[first] - 0xD800) << 10) + (codes[first + 1] - 0xDC00)
     codes[first + 1] = -1
     bad |= (high & ~paired) | (low & (codes >= 0))
-    return Escapes(at, np.concatenate((at[wrong], units[bad])), units, codes)
+    bad |= (codes >= 0) & ((codes < 0x20) | (codes == ord('"')) | (codes == _BACKSLASH))
+    wrong = at[~(named | slash | unit)]
+    return Escapes(at, at[named], np.concatenate((wrong, units[bad])), at[slash], units, codes)
 
 
 def _starts(slashes: Places) -> Places:
@@ -74,16 +84,15 @@ def _starts(slashes: Places) -> Places:
 
 
 def resolve(block: Bytes, escapes: Escapes) -> tuple[Bytes, NDArray[np.int32]]:
-    """The block with characters in place of escapes, and how many bytes are gone before each place of the old block.
+    """The block with characters in place of `slashes` and `units`, and how many bytes are gone before each old place.
 
-    What stands there for a wrong escape means nothing; its line is not to be taken.
+    What stands there for a doubtful escape means nothing; its line is not to be taken.
     """
     text = block.copy()
     gone = np.zeros(len(block), bool)
-    gone[escapes.at] = True
-    text[escapes.at + 1] = _PLAIN[block[escapes.at + 1]]
-    if len(escapes.units):
-        _encode(text, gone, escapes.units, escapes.codes)
+    gone[escapes.slashes] = True
+    gone[escapes.units] = True
+    _encode(text, gone, escapes.units, escapes.codes)
     before = np.zeros(len(block) + 1, np.int32)
     np.cumsum(gone, out=before[1:])
     return text[~gone], before

@@ -23,6 +23,14 @@ def words(data: bytes) -> Words:
     return np.ndarray((len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
 
 
+def inside(places: Places, starts: Places, stops: Places) -> Places:
+    """How many of some places lie in each piece; both ascend, and no two pieces overlap."""
+    if not len(starts):
+        return np.zeros(0, np.int64)
+    piece = np.searchsorted(starts, places, side="right") - 1
+    return np.bincount(piece[(piece >= 0) & (places < stops[piece])], minlength=len(starts))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Padded:
     """A block's bytes in the forms in which they are read."""

@@ -115,15 +115,23 @@ def distinct(trail: Trail) -> int:
 
 
 def first_repeats(trail: Trail) -> tuple[Repeat, ...]:
-    """The first SHOWN records of the first million lines that were there before."""
+    """The first SHOWN records that were there before, if they stand among the first million lines."""
     if not len(trail):
         return ()
     numbers = next(trail.chunks()) if len(trail) > HELD else np.concatenate(list(trail.chunks()))
-    order = np.argsort(numbers, kind="stable")
-    again = np.flatnonzero((numbers[order[1:]] == numbers[order[:-1]]) & (numbers[order[1:]] != 0))
-    lines = np.sort(order[again + 1])[:SHOWN]
+    lines = _again(numbers[: HELD // 16])
+    if len(lines) < SHOWN:
+        lines = _again(numbers)
     firsts = trail.places(numbers[lines])
     return tuple(Repeat(int(line) + 1, firsts[int(numbers[line])]) for line in lines)
+
+
+def _again(numbers: Words) -> NDArray[np.int64]:
+    """The first SHOWN places at which a number stands that stood before."""
+    order = np.argsort(numbers, kind="stable")
+    again = np.flatnonzero((numbers[order[1:]] == numbers[order[:-1]]) & (numbers[order[1:]] != 0))
+    lines: NDArray[np.int64] = np.sort(order[again + 1])[:SHOWN]
+    return lines
 
 
 def shared(training: Trail, other: Trail) -> tuple[int, tuple[Repeat, ...]]:

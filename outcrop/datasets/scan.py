@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from outcrop.datasets import escapes, joints
 from outcrop.datasets.conversations import VERSION
 from outcrop.datasets.joints import GRAMMARS, KINDS, START
-from outcrop.datasets.match import NONE, PAD, Bytes, Padded, Places, Strings, Words
+from outcrop.datasets.match import NONE, PAD, Bytes, Padded, Places, Strings, Words, inside
 from outcrop.datasets.texts import Texts
 
 Marks = NDArray[np.bool_]
@@ -114,8 +114,8 @@ def _doubt_bytes(good: Marks, data: bytes, block: Bytes, ends: Places, found: es
     if np.count_nonzero(control) != len(ends) + len(PAD):
         wrong = np.flatnonzero(control & (block != _FEED))[: -len(PAD)]
         good[np.searchsorted(ends, wrong)] = False
-    if found is not None and len(found.wrong):
-        good[np.searchsorted(ends, found.wrong)] = False
+    if found is not None and len(found.doubtful):
+        good[np.searchsorted(ends, found.doubtful)] = False
     if not data.isascii():
         try:
             data.decode("utf-8")
@@ -222,7 +222,7 @@ def _doubt_conversations(values: _Lines, block: Words) -> None:
 
 
 def _texts(block: Padded, found: escapes.Escapes | None, values: _Lines) -> Texts:
-    """The texts of the good lines, with characters in place of escapes."""
+    """The texts of the good lines, their escapes in one spelling."""
     chosen = values.kinds > joints.VERSION
     if not values.good.all():
         chosen &= values.good[values.lines]
@@ -230,13 +230,16 @@ def _texts(block: Padded, found: escapes.Escapes | None, values: _Lines) -> Text
     if not chosen.all():
         kinds, lines, opens, stops = kinds[chosen], lines[chosen], opens[chosen], stops[chosen]
     starts = opens + 1
+    slots, answers = _slots(kinds, lines)
+    escaped = np.zeros(len(starts), np.int64)
     data = block.data
     if found is not None:
+        escaped = inside(found.named, starts, stops)
+    if found is not None and (len(found.units) or len(found.slashes)):
         text, gone = escapes.resolve(block.each, found)
         data = text.tobytes() + PAD  # a wrong escape may have eaten a part of the old one
         starts, stops = starts - gone[starts], stops - gone[stops]
-    slots, answers = _slots(kinds, lines)
-    return Texts(data, starts, stops - starts, slots, lines, answers)
+    return Texts(data, starts, stops - starts, escaped, slots, lines, answers)
 
 
 _FLAT_SLOTS: Final = np.array([0, 0, 0, 0, 1, 2, 1, 2, 0], np.int64)

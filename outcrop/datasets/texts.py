@@ -1,17 +1,18 @@
 """The texts of many records side by side: how long each is, and a number that stands for what it says.
 
-However a record was read, its texts come here as bytes of UTF-8 in one buffer, so the same record always has the same
+However a record was read, its texts come here in one spelling and in one buffer, so the same record always has the same
 figures. Knows numpy and bytes; nothing of formats or files.
 """
 
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.datasets.examples import Conversation, Document, Pair, Record
-from outcrop.datasets.match import PAD, Places, Words
+from outcrop.datasets.match import PAD, Places, Words, inside
 
 PIECE: Final = len(PAD)
 """Bytes of a text that are taken in one step."""
@@ -44,10 +45,13 @@ class Texts:
     """Texts of records, those of one record in a row."""
 
     data: bytes
-    """UTF-8 and PAD."""
+    """What stands between the quotation marks of JSON strings, in the standard library's spelling (see spelled), UTF-8;
+    and PAD."""
     starts: Places
     lengths: Places
     """In bytes."""
+    escaped: NDArray[np.int64]
+    """Bytes that are there because of escapes: those above one for each escaped character."""
     slots: NDArray[np.int64]
     """What each is to its record: 0 the system text, odd what is given, even what is learnt (a text of pre-training is
     learnt). In a conversation they count the turns from 1."""
@@ -78,18 +82,26 @@ class Figures:
         )
 
 
+def spelled(text: str) -> bytes:
+    """A text as the standard library writes it into a JSON string in UTF-8, without the quotation marks."""
+    return encode_basestring(text)[1:-1].encode("utf-8")
+
+
 def gather(records: list[tuple[int, Record]]) -> Texts:
     """The texts of records that were read one by one, with their lines within the block."""
-    pieces = [(line, slot, text.encode("utf-8")) for line, record in records for slot, text in _slots(record)]
-    lines = np.array([line for line, _, _ in pieces], np.int64)
-    lengths = np.array([len(text) for _, _, text in pieces], np.int64)
-    answers = np.ones(len(pieces), bool)
+    given = [(line, slot, text) for line, record in records for slot, text in _slots(record)]
+    written = [spelled(text) for _, _, text in given]
+    lines = np.array([line for line, _, _ in given], np.int64)
+    lengths = np.array(list(map(len, written)), np.int64)
+    bare = np.array([len(text.encode("utf-8")) for _, _, text in given], np.int64)
+    answers = np.ones(len(given), bool)
     answers[:-1] = lines[1:] != lines[:-1]
     return Texts(
-        data=b"".join([*(text for _, _, text in pieces), PAD]),
+        data=b"".join([*written, PAD]),
         starts=np.cumsum(lengths) - lengths,
         lengths=lengths,
-        slots=np.array([slot for _, slot, _ in pieces], np.int64),
+        escaped=lengths - bare,
+        slots=np.array([slot for _, slot, _ in given], np.int64),
         lines=lines,
         answers=answers,
     )
@@ -138,11 +150,14 @@ def _sums(values: NDArray[Any], heads: Places) -> NDArray[Any]:
 
 def _characters(texts: Texts) -> Places:
     if texts.data.isascii():
-        return texts.lengths
-    block = np.frombuffer(texts.data, np.int8)
-    behind = np.zeros(len(block) + 1, np.int32)
-    np.cumsum(block < -64, out=behind[1:])  # bytes 0x80 to 0xBF go on with a character
-    found: Places = texts.lengths - (behind[texts.starts + texts.lengths] - behind[texts.starts])
+        return texts.lengths - texts.escaped
+    more = np.frombuffer(texts.data, np.int8) < -64  # bytes 0x80 to 0xBF go on with a character
+    stops = texts.starts + texts.lengths
+    if np.count_nonzero(more) < len(more) // 32:
+        return texts.lengths - texts.escaped - inside(np.flatnonzero(more), texts.starts, stops)
+    behind = np.zeros(len(more) + 1, np.int32)
+    np.cumsum(more, out=behind[1:])
+    found: Places = texts.lengths - texts.escaped - (behind[stops] - behind[texts.starts])
     return found
 
 
