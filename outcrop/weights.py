@@ -26,6 +26,10 @@ BFLOAT16_FROM_WIDTH: Final = 256
 a LoRA step takes 1.6 times less at a width of 256 and 3 times less at 1,024, a decoding step 1.1 and 1.5 times less."""
 
 
+STEPS_APART: Final = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 3e-2, torch.float64: 1e-6}
+"""Largest difference of logits, relative to their size, between a text read at once and token by token: rounding."""
+
+
 def load_base(
     folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa"
 ) -> tuple[Any, Any]:
@@ -95,6 +99,26 @@ def load_config(folder: Path) -> Any:
         kinds = ", ".join(config.architectures or [config.model_type])
         raise OutcropError(f"no causal language model at {folder}: {kinds} does not generate text token by token")
     return config
+
+
+def require_steps(model: Any) -> None:
+    """Raise OutcropError unless a text read token by token gives the logits of the text read at once.
+
+    Engines read with transformers' DynamicCache; what keeps its past elsewhere would see one token only.
+    """
+    from transformers import DynamicCache
+
+    table: torch.Tensor = model.get_input_embeddings().weight
+    ids = ((torch.arange(6, device=table.device) * 3 + table.shape[0] // 2) % table.shape[0]).unsqueeze(0)
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+        for piece in (ids[:, :3], ids[:, 3:4], ids[:, 4:5], ids[:, 5:]):
+            stepped = model(input_ids=piece, past_key_values=cache, use_cache=True).logits[0, -1].float()
+    if not torch.isfinite(whole).all():
+        raise OutcropError("the logits are not all finite numbers: the weights are damaged")
+    if (stepped - whole).abs().max() > STEPS_APART[table.dtype] * whole.abs().max().clamp_min(1e-6):
+        raise OutcropError(f"{type(model).__name__} cannot be served here: token by token it says other things")
 
 
 def supported(config: Any, asked: str) -> str:

@@ -28,7 +28,7 @@ from outcrop.listen import Listener, Port
 from outcrop.records import Prompt
 from outcrop.sources import memory
 from outcrop.sources.look import look
-from outcrop.weights import choose_dtype, load_config, load_model
+from outcrop.weights import choose_dtype, load_config, load_model, require_steps
 
 KEY_VARIABLE: Final = "OUTCROP_ENGINE_KEY"
 
@@ -63,6 +63,7 @@ def load(options: argparse.Namespace) -> TextEngine:
         seen = look(options.weights, str(options.weights))
         memory.require_serving(seen, str(options.weights), dtype.itemsize, memory.here())
     model = load_model(options.weights, options.dtype, device)
+    require_steps(model)
     encoder = Encoder.read(options.weights)
     engine = TextEngine(model, encoder, name=options.name, running=options.running, waiting=options.waiting)
     small = engine.parameters < ONE_THREAD_BELOW

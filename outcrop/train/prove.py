@@ -19,7 +19,7 @@ from outcrop.lora import linear_layers
 from outcrop.train.layout import APART, Layout
 
 TOKENS: Final = 12
-"""Of the sequence that is tried, in two segments; longer than nothing, short enough for any context."""
+"""Of the sequence that is tried, in two segments; short enough for any context."""
 
 
 def prove(folder: Path, limit: int) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def prove(folder: Path, limit: int) -> dict[str, Any]:
     if loaded:
         with torch.no_grad():
             served = _served(model)
+            weights.require_steps(model)
             layout = Layout.of(model)
             alone = layout.alone
             if _distance(_trained(layout), served) > APART[dtype]:

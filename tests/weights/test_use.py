@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
@@ -205,3 +205,11 @@ def test_a_tokenizer_of_the_older_kind_is_converted(bundled: Path, tmp_path: Pat
         assert converted.encode(text).ids == tokenizer.encode(text).ids
         assert converted.decode(converted.encode(text).ids) == text
     assert accept(Fetched("mine", folder), PAIRS, here).proof.loaded
+
+
+def test_a_recurrent_model_is_refused_before_it_could_be_served_wrongly(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2)
+    MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
+    with pytest.raises(OutcropError, match="MambaForCausalLM cannot be served here: token by token"):
+        here(tmp_path / "mamba", "mine", 1 << 40)
