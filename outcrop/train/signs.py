@@ -1,0 +1,205 @@
+"""What a run's curve tells an experienced eye: over-fitting, no learning, exploding gradients, a spike in the loss.
+
+Pure judgement of a Curve. Each sign asks for evidence that chance and noise seldom give, as a warning that comes too
+often is read by nobody. Knows no events, no files and no torch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, pstdev
+from typing import Final
+
+from outcrop.train.curve import SMOOTHING, Curve
+
+RISE: Final = 0.005
+"""Relative rise of the validation loss over two evaluations that is more than rounding and order of sums."""
+LEAST_RISE: Final = 0.002
+"""The same in nats a token, for losses near zero."""
+
+FALL: Final = 0.01
+"""Relative fall of the training loss below which it has not moved."""
+CERTAINTY: Final = 0.05
+"""Two standard errors of that fall, at most, relative: so that a fall of this size would have been seen."""
+FEWEST_STEPS: Final = 20
+"""After the warm-up, before anything is said of learning."""
+SOON: Final = 320
+"""Steps after which learning is judged, and again at twice as many and so on; a shorter run at its half and its end."""
+
+WINDOW: Final = 50
+"""Steps that a norm or a loss is compared with."""
+FEWEST_BEFORE: Final = 20
+"""Of those, at least: what a run is used to must be known first."""
+FAR: Final = 10.0
+"""Times the median norm that a norm is far away."""
+RECENT: Final = 10
+OFTEN: Final = 3
+"""So many far norms among the recent ones: a single one is a strange example, which clipping is for."""
+CLIPPED: Final = 0.95
+"""Share of clipped steps in a window that is nearly every one."""
+UPWARDS: Final = 1.1
+"""Ratio of the window's second half's mean loss to that of its first, for a loss that rises."""
+BEYOND_NOISE: Final = 4.0
+"""Standard errors of that difference: the window is looked at in every step, so that two would often come by chance."""
+
+SPIKE: Final = 0.5
+"""Relative rise of the smoothed loss above the mean before that is a spike."""
+LEAST_SPIKE: Final = 0.3
+"""The same in nats a token: a loss near zero has strange examples, not spikes."""
+SMOOTHED_NOISE: Final = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING))
+"""Standard deviation of a smoothed loss over that of the losses."""
+SPIKE_NOISE: Final = 5.0
+"""Standard deviations of the smoothed loss, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What of the job decides a judgement and its advice."""
+
+    steps: int
+    """All that are planned."""
+    steps_per_epoch: int
+    warmup_steps: int
+    clip: float
+    rate: str = "learningRate"
+    """The hyperparameter by which this model's learning rate is given."""
+    stops_early: bool = False
+    """Whether the best weights are kept anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Something that a person should know of a run, once."""
+
+    name: str
+    message: str
+    """What is seen, with its numbers, and what helps."""
+
+
+def overfitting(curve: Curve, terms: Terms) -> Sign | None:
+    """The validation loss rose in two evaluations running while the training loss fell between them."""
+    if len(curve.evaluations) < 3:
+        return None
+    first, second, third = curve.evaluations[-3:]
+    rise = third.loss - first.loss
+    if not first.loss < second.loss < third.loss or rise < max(RISE * first.loss, LEAST_RISE):
+        return None
+    earlier, later = curve.mean(first.step, second.step), curve.mean(second.step, third.step)
+    if later >= earlier:
+        return None
+    best = min(curve.evaluations, key=lambda known: known.loss)
+    epochs = (best.step + 1) / terms.steps_per_epoch
+    advice = (
+        "early stopping keeps the best weights"
+        if terms.stops_early
+        else f"an epochCount of {max(1, math.ceil(epochs))} ends near the best, and more varied data goes further"
+    )
+    return Sign(
+        "overfitting",
+        f"over-fitting: the validation loss rose from {first.loss:.4f} to {second.loss:.4f} and {third.loss:.4f} while "
+        f"the training loss fell from {earlier:.4f} to {later:.4f}; it was lowest, {best.loss:.4f}, after "
+        f"{best.step + 1} steps ({epochs:.3g} epochs): {advice}",
+    )
+
+
+def idleness(curve: Curve, terms: Terms) -> Sign | None:
+    """The loss has not fallen since the run began, and this can be told from noise."""
+    count = len(curve.losses)
+    if count < terms.warmup_steps + FEWEST_STEPS or not _judged(count, terms.steps):
+        return None
+    width = count // 4
+    before, after = curve.losses[:width], curve.losses[-width:]
+    level = fmean(before)
+    if level <= 0:
+        return None
+    fall = level - fmean(after)
+    doubt = 2 * math.sqrt((pstdev(before) ** 2 + pstdev(after) ** 2) / width)
+    if fall >= FALL * level or doubt >= CERTAINTY * level:
+        return None
+    moved = "rises" if fall < -doubt else "does not fall"
+    advice = (
+        f"the {terms.rate} is most likely too large"
+        if fall < -doubt
+        else f"a larger {terms.rate} helps if it is too small for this base; if the base knows these data already, "
+        "there is nothing to learn; if completions do not follow from their prompts, nothing can be learnt"
+    )
+    return Sign(
+        "idleness",
+        f"the run does not learn: the training loss {moved}, from {level:.4f} in the first {width} steps to "
+        f"{fmean(after):.4f} in the last {width} of {count}: {advice}",
+    )
+
+
+def explosion(curve: Curve, terms: Terms) -> Sign | None:
+    """Gradients far above what they were, again and again, or clipped all along while the loss rises."""
+    used, recent = curve.norms[:-RECENT][-WINDOW:], curve.norms[-RECENT:]
+    if len(used) >= FEWEST_BEFORE:
+        usual = median(used)
+        far = [norm for norm in recent if norm > max(FAR * usual, terms.clip)]
+        if len(far) >= OFTEN:
+            return Sign(
+                "explosion",
+                f"exploding gradients: {len(far)} of the last {RECENT} steps had a gradient norm of up to "
+                f"{max(far):.3g}, where {usual:.3g} was usual: a smaller {terms.rate} or a larger batchSize helps; "
+                "look for examples that are broken or unlike the others",
+            )
+    losses = curve.losses[-WINDOW:]
+    clipped = sum(norm > terms.clip for norm in curve.norms[-WINDOW:])
+    if len(losses) < WINDOW or clipped < CLIPPED * WINDOW or not _rises(losses):
+        return None
+    half = WINDOW // 2
+    return Sign(
+        "explosion",
+        f"exploding gradients: {clipped} of the last {WINDOW} steps had to be clipped to a norm of {terms.clip:g} and "
+        f"the loss rises all the same, from {fmean(losses[:half]):.4f} to {fmean(losses[half:]):.4f}: "
+        f"a smaller {terms.rate} helps",
+    )
+
+
+def spike(curve: Curve, terms: Terms) -> Sign | None:
+    """The smoothed loss jumped well above where it was, beyond noise."""
+    before = curve.losses[:-RECENT][-WINDOW:]
+    if len(before) < FEWEST_BEFORE:
+        return None
+    level = fmean(before)
+    noise = SPIKE_NOISE * SMOOTHED_NOISE * pstdev(before)
+    if curve.smoothed - level < max(SPIKE * level, LEAST_SPIKE, noise):
+        return None
+    place = max(range(len(curve.losses) - RECENT, len(curve.losses)), key=curve.losses.__getitem__)
+    return Sign(
+        "spike",
+        f"a spike in the loss: {curve.losses[place]:.4f} at step {curve.steps[place] + 1}, where {level:.4f} was "
+        f"usual: if it stays high, a smaller {terms.rate} or a longer warm-up helps; if it falls back, look for "
+        "examples that are broken or unlike the others",
+    )
+
+
+ALL: Final[Sequence[Callable[[Curve, Terms], Sign | None]]] = (overfitting, idleness, explosion, spike)
+
+
+class Watchman:
+    """Asks for every sign after every measurement, and tells each one once."""
+
+    def __init__(self, terms: Terms, told: Sequence[str] = ()) -> None:
+        """told: names of signs that an earlier life of the run has told."""
+        self._terms, self._told = terms, set(told)
+
+    def look(self, curve: Curve) -> list[Sign]:
+        """The signs that are new."""
+        seen = [sign for judge in ALL if (sign := judge(curve, self._terms)) and sign.name not in self._told]
+        self._told.update(sign.name for sign in seen)
+        return seen
+
+
+def _judged(count: int, steps: int) -> bool:
+    """Whether learning is judged after so many steps: seldom, as every judgement may err."""
+    ratio = count / SOON
+    return count in (max(1, steps // 2), steps) or (count >= SOON and count % SOON == 0 and math.log2(ratio) % 1 == 0)
+
+
+def _rises(losses: Sequence[float]) -> bool:
+    half = len(losses) // 2
+    first, second = losses[:half], losses[half:]
+    error = math.sqrt(pstdev(first) ** 2 / len(first) + pstdev(second) ** 2 / len(second))
+    difference = fmean(second) - fmean(first)
+    return difference > BEYOND_NOISE * error and fmean(second) > UPWARDS * fmean(first)
