@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
 from rich.text import Text
 
-from outcrop.commands.report_view import counted, facts, size
+from outcrop.commands.report_view import counted, facts, histogram, inset, size
 from outcrop.estimate.calibration import Calibration
 from outcrop.estimate.duration import Duration
 from outcrop.estimate.estimate import Estimate, Proposal
@@ -40,21 +38,25 @@ def steps_shown(console: Console) -> Iterator[Callable[[str], None]]:
 
 def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate) -> None:
     """The whole plan."""
-    console.print(f"[bold]{escape(job.model_name)}[/bold]  {escape(job.model_id)}, {job.customization}")
+    console.print(Text.assemble((job.customization, "bold"), " of ", (job.model_name, "bold")))
     given = ", ".join(f"{name} {value}" for name, value in job.hyperparameters.items())
     spec = found.spec
     tuned = f"LoRA of rank {spec.lora_rank}" if spec.method == "lora" else "all weights"
     rows: Rows = [
+        ("id", job.model_id),
         ("hyperparameters", given),
         ("runs on", f"{spec.base_name}, {tuned}, learning rate {spec.learning_rate:g}"),
     ]
     console.print(facts(rows))
     for warning in job.warnings:
-        console.print(Padding(Text(warning, style="yellow"), (0, 0, 0, 2)))
+        console.print(inset(Text(warning, style="yellow")))
     if isinstance(found.plan, Unfit):
-        _unfit(console, found, found.plan)
+        _unfit(console, found.plan)
         return
     _section(console, "work", _work(found.plan, checked))
+    console.print()
+    what = ("tokens of a stretch", "stretches") if found.plan.packed else ("tokens of an example", "examples")
+    console.print(inset(histogram(found.plan.lengths, *what)))
     if found.duration is not None and found.calibration is not None:
         _section(console, "time on this machine", _time(found.duration, found.calibration))
     else:
@@ -99,7 +101,7 @@ def _work(plan: Foresight, checked: Survey) -> Rows:
         (what, f"{plan.examples:,}, {plan.batch_size:,} a step"),
         ("steps", f"{plan.steps:,}: {plan.epochs:,} epoch{'s' * (plan.epochs != 1)} of {plan.steps_per_epoch:,}"),
         ("tokens", f"{about}{plan.tokens:,} of the model's own, {plan.scored_tokens:,} of them scored"),
-        ("an example", f"median {plan.median:,}, longest {plan.longest:,} tokens; none is cut"),
+        ("an example", f"median {plan.lengths.median:,}, longest {plan.longest:,} tokens; none is cut"),
     ]
     if plan.packed:
         rows[3] = ("packed", f"{checked.reports[0].records:,} documents to the full length of {plan.longest:,} tokens")
@@ -183,11 +185,14 @@ def _price(price: Price) -> Rows:
     return rows
 
 
-def _unfit(console: Console, found: Estimate, plan: Unfit) -> None:
+def _unfit(console: Console, plan: Unfit) -> None:
     """Why there is no plan."""
     console.print()
-    console.print(Text.assemble(("failed", "bold red"), f"  {found.failure}"))
-    for name, fault in plan.faults[1:]:
-        console.print(Padding(Text(f"{name}, line {fault.line:,}: {fault.reason}"), (0, 0, 0, 2)))
-    console.print(Padding(Text("Nothing is ever cut: shorten them, or put weights with a longer context behind the id "
-                               "with `outcrop models use`.", style="dim"), (0, 0, 0, 2)))  # fmt: skip
+    console.print(Text.assemble(("failed", "bold red"), f"  {counted(plan.count, 'example')}. A job would say:"))
+    console.print(inset(Text(plan.failure + "\n", style="red")))
+    for name, fault in plan.faults:
+        console.print(inset(Text(f"{name}, line {fault.line:,}: {fault.reason}")))
+    way_out = (
+        "Nothing is ever cut: shorten them, or put weights with a longer context behind the id: outcrop models use."
+    )
+    console.print(inset(Text(way_out, style="dim")))

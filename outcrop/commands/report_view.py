@@ -98,11 +98,11 @@ def _file(console: Console, given: Input, report: Report, per_token: int) -> Non
     ]
     rows += [("" if at else "note", Text(remark, style="yellow")) for at, remark in enumerate(report.remarks)]
     console.print(facts(rows))
-    if report.learnt is not None:
+    if report.whole is not None:
         console.print()
         console.print(inset(_lengths(report)))
         console.print()
-        console.print(inset(_histogram(report)))
+        console.print(inset(histogram(report.whole, "characters of a record", "records")))
     if not report.passed:
         console.print()
         _faults(console, report)
@@ -123,20 +123,19 @@ def _lengths(report: Report) -> Table:
     return table
 
 
-def _histogram(report: Report) -> Table:
-    """How many records are how long, as bars."""
-    lengths: Lengths | None = report.whole
+def histogram(lengths: Lengths, unit: str, counted_things: str) -> Table:
+    """How many things are how long, as bars."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("characters of a record", justify="right", no_wrap=True)
-    table.add_column("records", justify="right", no_wrap=True)
+    table.add_column(unit, justify="right", no_wrap=True)
+    table.add_column(counted_things, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    bars = lengths.histogram if lengths else ()
-    most = max((bar.count for bar in bars), default=1)
-    for bar in bars:
-        # What is there at all is seen: the shortest bar of a count is one thin stroke.
+    most = max((bar.count for bar in lengths.histogram), default=1)
+    for bar in lengths.histogram:
         filled = round(8 * BAR * bar.count / most)
         blocks = "█" * (filled // 8) + ("", *"▏▎▍▌▋▊▉")[filled % 8]
-        table.add_row(f"{bar.low:,} to {bar.high:,}", f"{bar.count:,}", blocks or ("▏" if bar.count else ""))
+        # What is there at all is seen: the shortest bar of a count is one thin stroke.
+        span = f"{bar.low:,} to {bar.high:,}" if bar.low < bar.high else f"{bar.low:,}"
+        table.add_row(span, f"{bar.count:,}", blocks or ("▏" if bar.count else ""))
     return table
 
 

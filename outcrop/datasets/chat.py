@@ -36,6 +36,9 @@ KNOBS: Final[Mapping[str, Any]] = {"enable_thinking": False}
 """What templates are told beyond the conversation. No dialect here has a place for a model's thoughts, so a model that
 may think aloud is asked not to, in training and in use. Other engines get these as chat_template_kwargs."""
 
+TEMPLATED: Final = frozenset({"messages", "conversation"})
+"""Dataset formats whose records a chat template writes."""
+
 TOKENS: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Members of tokenizer_config.json that templates may name."""
 

@@ -15,7 +15,7 @@ from outcrop.datasets.plan import Plan
 from outcrop.estimate.calibration import Calibration, NoCalibration, calibrate
 from outcrop.estimate.calibration import document as measurements
 from outcrop.estimate.duration import Duration, duration
-from outcrop.estimate.foresight import Foresight, Source, Unfit, foresee
+from outcrop.estimate.foresight import Foresight, Unfit, foresee
 from outcrop.estimate.price import Price, price
 from outcrop.estimate.room import DiskNeed, MemoryNeed, disk, measured, reckoned
 from outcrop.estimate.survey import Survey
@@ -83,11 +83,7 @@ class Estimate:
     @property
     def failure(self) -> str | None:
         """What a job would fail for, though every line is good; None where nothing is known of that kind."""
-        if isinstance(self.plan, Foresight):
-            return None
-        about = "about " if self.plan.estimated else ""
-        first = next((f": {name}, line {fault.line}: {fault.reason}" for name, fault in self.plan.faults), "")
-        return f"{about}{self.plan.count:,} examples are longer than the weights {self.spec.base_name} take{first}"
+        return self.plan.failure if isinstance(self.plan, Unfit) else None
 
     def document(self) -> dict[str, Any]:
         """As JSON's types: seconds, bytes, dollars."""
@@ -135,17 +131,13 @@ def estimate(spec: TrainSpec, checked: Survey, terms: Terms, progress: Progress 
     """
     progress("tokenising")
     started = time.perf_counter()
-    sources = [
-        (given.name, Source(given.path, report.records))
-        for given, report in zip(checked.inputs, checked.reports, strict=True)
-    ]
-    found = foresee(spec, sources, terms.scratch, terms.budget, lambda: progress("tokenising"))
+    found = foresee(spec, checked, terms.scratch, terms.budget, lambda: progress("tokenising"))
     if isinstance(found, Unfit):
         return Estimate(spec, found, None, "there will be no run", None, None, None, _price(spec, checked, terms, None))
     seen, plan = found
     tokenising = (time.perf_counter() - started) * seen.examples / max(1, seen.sampled_examples)
     calibration, unknown = _steps(spec, plan, seen, terms, progress)
-    span, need = None, reckoned(spec, seen.longest)
+    span, need = None, reckoned(spec, seen)
     if calibration is not None:
         intake = checked.seconds + tokenising
         span = duration(seen, calibration, intake=intake, checkpoint_seconds=spec.checkpoint_seconds)
@@ -168,7 +160,7 @@ def _steps(
     """The calibration, or why there is none."""
     if not terms.calibrated:
         return None, "no training steps were asked for"
-    need = reckoned(spec, seen.longest)
+    need = reckoned(spec, seen)
     if not need.fits:
         return None, f"a run needs about {gigabytes(need.needed)} of memory; {gigabytes(need.available)} are free"
     progress("calibrating")

@@ -5,29 +5,25 @@ tokenised and the rest is reckoned from it, which the answer says. Knows dataset
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from outcrop.datasets.formats import Fault
+from outcrop.datasets.chat import TEMPLATED
+from outcrop.datasets.faults import Fault
+from outcrop.datasets.lengths import Lengths, lengths_of
 from outcrop.datasets.plan import Plan, evaluations
+from outcrop.datasets.report import Report, failure_message
 from outcrop.datasets.shards import write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.estimate.sample import Sample, thinned
+from outcrop.estimate.survey import Input, Survey
 from outcrop.records import TrainSpec
 
 KEPT_FAULTS: Final = 20
 """Examples that do not fit, told by their place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A checked file of the dataset: where it lies, and how many records it holds."""
-
-    path: Path
-    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +47,11 @@ class Foresight:
     """Of one evaluation."""
     evaluations: int
     """In the whole run, if early stopping does not end it before."""
+    lengths: Lengths
+    """Tokens of an example, or, where they are packed, of a document's stretch in its sequence; of a sample, where
+    one was taken."""
     longest: int
-    """Tokens of the longest example."""
-    median: int
+    """Tokens of the longest example or sequence."""
     packed: bool
     """Whether examples are full sequences of packed documents: continued pre-training."""
     estimated: bool
@@ -75,55 +73,67 @@ class Unfit:
     estimated: bool
     faults: tuple[tuple[str, Fault], ...]
     """The first of them, each with the name of its file; none of a sampled file, whose numbers are its own."""
+    failure: str
+    """What a job would say."""
 
 
 def foresee(
-    spec: TrainSpec,
-    sources: Sequence[tuple[str, Source]],
-    folder: Path,
-    budget: int,
-    pulse: Callable[[], None] = lambda: None,
+    spec: TrainSpec, checked: Survey, folder: Path, budget: int, pulse: Callable[[], None] = lambda: None
 ) -> tuple[Foresight, Plan] | Unfit:
-    """Make the shards under folder/plan and read the sizes off them.
+    """Make the shards of a dataset that passed its check under folder/plan, and read the sizes off them.
 
-    sources: name and file, the training file first. budget: bytes of each file that are tokenised at most. Raises
-    OutcropError for weights without a tokenizer or with a chat template that cannot be trained on.
+    budget: bytes of each file that are tokenised at most. Raises OutcropError for weights without a tokenizer or with a
+    chat template that cannot be trained on.
     """
     encoder = Encoder.read(Path(spec.base))
-    faults: list[tuple[str, Fault]] = []
-    samples, too_long = [], 0.0
-    for index, (name, source) in enumerate(sources):
+    if spec.format in TEMPLATED:
+        encoder.chat.check(encoder)
+    samples = []
+    misfits: list[tuple[Input, Report, Sample, int, list[Fault]]] = []
+    for index, (given, report) in enumerate(zip(checked.inputs, checked.reports, strict=True)):
         shard = "train" if index == 0 else f"validation-{index - 1}"
-        sample = thinned(source.path, source.records, budget, folder / f"{shard}.sample")
-
-        def note(fault: Fault, name: str = name, known: bool = sample.whole) -> None:
-            if known and len(faults) < KEPT_FAULTS:
-                faults.append((name, fault))
-
+        sample = thinned(given.path, report.records, budget, folder / f"{shard}.sample")
+        faults: list[Fault] = []
         count = write_shard(
             sample.path,
             spec.format,
             encoder,
             folder / "plan" / shard,
-            note,
+            faults.append,
             limits=spec.limits,
             longest=spec.max_sequence_length,
             pulse=pulse,
         )
         samples.append(sample)
-        too_long += count * source.records / sample.lines
-    if too_long:
-        return Unfit(round(too_long), not all(sample.whole for sample in samples), tuple(faults))
+        if count:
+            misfits.append((given, report, sample, count, faults[:KEPT_FAULTS]))
+    if misfits:
+        return _unfit(spec, misfits)
     plan = Plan.open(
         folder / "plan",
-        validators=len(sources) - 1,
+        validators=len(samples) - 1,
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         seed=spec.seed,
         evaluation_share=spec.evaluation_share,
     )
-    shares = [source.records / sample.lines for (_, source), sample in zip(sources, samples, strict=True)]
+    shares = [report.records / sample.lines for report, sample in zip(checked.reports, samples, strict=True)]
     return _sizes(plan, shares, samples, packed=spec.format == "text", patience=spec.early_stopping_patience), plan
+
+
+def _unfit(spec: TrainSpec, misfits: Sequence[tuple[Input, Report, Sample, int, list[Fault]]]) -> Unfit:
+    total = sum(count * report.records / sample.lines for _, report, sample, count, _ in misfits)
+    faults = [(given.name, fault) for given, _, sample, _, found in misfits if sample.whole for fault in found]
+    given, report, sample, count, found = misfits[0]
+    if sample.whole:
+        said = failure_message(replace(report, faults=tuple(found), fault_count=count), given.uri, spec.limits)
+    else:
+        said = (
+            f"about {round(total):,} examples cannot be trained on with the weights {spec.base_name}; one of "
+            f"{given.name}: {found[0].reason}"
+        )
+    exact = all(sample.whole for _, _, sample, _, _ in misfits)
+    return Unfit(round(total), not exact, tuple(faults[:KEPT_FAULTS]), said)
 
 
 def _sizes(
@@ -131,7 +141,8 @@ def _sizes(
 ) -> Foresight:
     """The plan's sizes, those of samples multiplied to their files'."""
     share = shares[0]
-    lengths = plan.train.lengths()
+    stretches = lengths_of(np.diff(np.append(plan.train.starts, plan.train.offsets[-1])))
+    assert stretches is not None, "a shard is never empty"
     examples = round(len(plan.train) * share)
     steps = -(-examples // plan.batch_size)
     # What is held out of the training file is as much of a sample as the rest of it.
@@ -153,8 +164,8 @@ def _sizes(
         scored_tokens=round(plan.scored_tokens * share),
         validation_tokens=sum(tokens for _, tokens in validation),
         evaluations=evaluations(patience, plan.epochs, steps) * plan.epochs if plan.validation else 0,
-        longest=int(lengths.max()),
-        median=int(np.median(lengths)),
+        lengths=stretches,
+        longest=int(plan.train.lengths().max()),
         packed=packed,
         estimated=not all(sample.whole for sample in samples),
         sampled_examples=len(plan.train),

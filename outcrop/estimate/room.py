@@ -24,6 +24,8 @@ SAVED: Final = 12
 """Bytes of a trained number in a checkpoint: itself and the two moments."""
 CHECKPOINTS: Final = 3
 """On disk at once: the last two, and one that is being written."""
+LOGIT: Final = 30
+"""Bytes of one number in a label's row of logits, in all its forms."""
 SHARD: Final = 5
 """Bytes of a token in a shard: its id and its label mark."""
 
@@ -82,17 +84,18 @@ def trained(spec: TrainSpec, seen: Look) -> int:
     return seen.parameters if spec.method == "full" else seen.lora_parameters(spec.lora_rank)
 
 
-def reckoned(spec: TrainSpec, longest: int) -> MemoryNeed:
-    """From the weights' headers and a formula. longest: tokens of the longest example."""
+def reckoned(spec: TrainSpec, plan: Foresight) -> MemoryNeed:
+    """From the weights' headers and a formula."""
     seen = look(Path(spec.base), spec.base_name)
     number = 4 if spec.method == "full" else memory.number_bytes(seen.width)
     numbers = trained(spec, seen)
     factors = 0 if spec.method == "full" else numbers * 4
+    at_once = max(plan.longest, min(TOKENS_AT_ONCE, spec.batch_size * plan.longest))
     parts = {
         "parameters": seen.parameters * number + factors,
         "gradients": numbers * GRADIENT,
         "optimizer": numbers * OPTIMIZER,
-        "activations": max(longest, TOKENS_AT_ONCE) * _activation_bytes(seen, number),
+        "activations": at_once * _activation_bytes(seen, number, plan.scored_tokens / max(1, plan.tokens)),
         "process": memory.PROCESS,
     }
     return MemoryNeed(source="formula", **parts, needed=sum(parts.values()), available=memory.here().free)
@@ -137,15 +140,17 @@ def disk(spec: TrainSpec, plan: Foresight, files: Sequence[Path], place: Path) -
     )
 
 
-def _activation_bytes(seen: Look, number: int) -> int:
-    """Bytes that one token leaves behind for the backward pass: a bound from the usual decoder's shape.
+def _activation_bytes(seen: Look, number: int, scored: float) -> int:
+    """Bytes that one token leaves behind for the backward pass, `scored` of all tokens being labels.
 
-    Of each layer some 16 vectors of the width (norms, queries, keys, values, attention, residuals, and the adapters'
-    inputs) and 4 of the inner width (gate, up, their product, and its derivative).
+    Of each layer some 22 vectors of the width (norms, queries, keys, values, attention, residuals, the adapters'
+    inputs) and 5.5 of the inner width (gate, up, their product, and its derivative); in bfloat16 about half of them are
+    float32 all the same. A label has its row of logits several times over: as computed, as float32, their softmax, and
+    the gradients of these. Measured on the bundled base: from 10 % below to 45 % above (docs/decisions/estimates.md).
     """
     config = seen.config
     layers = int(config.get("num_hidden_layers", config.get("n_layer", 1)))
     inner = int(config.get("intermediate_size") or 4 * seen.width)
     vocabulary = int(config.get("vocab_size", 0))
-    # Half of the tokens are labels at most times; each holds its logits in float32, and their gradient.
-    return layers * (16 * seen.width + 4 * inner) * number + vocabulary * 4
+    vectors = layers * (22 * seen.width + 5.5 * inner) * (3 if number == 2 else 4)
+    return round(vectors + scored * vocabulary * LOGIT)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from outcrop.datasets.chat import TEMPLATED
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.sources import memory
@@ -26,9 +27,6 @@ TRY_SHARE: Final = 0.25
 
 Prove = Callable[[Path, str, int], Proof]
 """Tries a folder's weights by their name, loading them up to so many bytes."""
-
-TEMPLATED: Final = frozenset({"messages", "conversation"})
-"""Formats that are written with the chat template."""
 
 
 @dataclass(frozen=True, slots=True)

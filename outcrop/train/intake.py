@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from outcrop.datasets.chat import TEMPLATED
 from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_message
 from outcrop.datasets.formats import FORMATS, Fault
 from outcrop.datasets.lengths import lengths_of
@@ -23,9 +24,6 @@ from outcrop.errors import OutcropError
 from outcrop.objects.client import cannot_get, cannot_put
 from outcrop.records import TrainSpec
 from outcrop.train.deliver import Destination, manifest
-
-TEMPLATED: Final = ("messages", "conversation")
-"""Formats whose records a chat template writes."""
 
 Passing = tuple[type[OutcropError], ...]
 """The client's errors that say nothing about the job: they go through as they are."""

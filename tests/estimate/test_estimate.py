@@ -12,9 +12,10 @@ from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.estimate.calibration import NoCalibration, calibrate
 from outcrop.estimate.estimate import Proposal, document, estimate
-from outcrop.estimate.foresight import Foresight, Source, Unfit, foresee
-from outcrop.estimate.room import reckoned
+from outcrop.estimate.foresight import Foresight, Unfit, foresee
 from tests.estimate.world import BASE, checked, spec_of, terms, write_documents, write_pairs
+
+BASE_BYTES = sum(path.stat().st_size for path in BASE.glob("*.safetensors")) // 2
 
 
 def refuse(fault: object) -> None:
@@ -24,7 +25,7 @@ def refuse(fault: object) -> None:
 def test_the_sizes_are_those_of_the_jobs_own_plan(tmp_path: Path) -> None:
     training, validation = write_pairs(tmp_path / "train.jsonl", 41), write_pairs(tmp_path / "validation.jsonl", 7)
     spec = spec_of(training, validation, epochs=3, batch_size=4, seed=5)
-    found = foresee(spec, [("t", Source(training, 41)), ("v", Source(validation, 7))], tmp_path, budget=1 << 20)
+    found = foresee(spec, checked(spec), tmp_path, budget=1 << 20)
     assert isinstance(found, tuple)
     seen, _ = found
     encoder, folder = Encoder.read(BASE), tmp_path / "job"
@@ -80,7 +81,8 @@ def test_examples_that_the_weights_cannot_take_are_counted_and_never_cut(tmp_pat
     assert isinstance(found.plan, Unfit)
     assert found.plan.count == len(found.plan.faults) > 3
     assert found.failure is not None
-    assert "train.jsonl, line " in found.failure
+    assert found.failure.startswith("Input size exceeded in file train.jsonl for record starting with ")
+    assert "tokens (prompt" in found.failure
     told = document(Proposal("id", "name", "FINE_TUNING", {}), checked(spec), found)
     assert told["passed"] is False
     assert told["failure_message"] == found.failure
@@ -118,7 +120,7 @@ def test_a_few_real_steps_are_taken_and_kept(tmp_path: Path) -> None:
 def test_steps_that_cannot_be_taken_say_why(tmp_path: Path) -> None:
     training = write_pairs(tmp_path / "train.jsonl", 10)
     spec = spec_of(training)
-    found = foresee(spec, [("t", Source(training, 10))], tmp_path, budget=1 << 20)
+    found = foresee(spec, checked(spec), tmp_path, budget=1 << 20)
     assert isinstance(found, tuple)
     plan, surroundings = found[1], terms(tmp_path).environment
     with pytest.raises(NoCalibration, match="more than 0 seconds"):
@@ -145,12 +147,18 @@ def test_without_steps_memory_is_reckoned_and_time_is_unknown(tmp_path: Path) ->
     assert found.unknown == "no training steps were asked for"
     assert found.memory is not None
     assert found.memory.source == "formula"
-    assert found.memory.needed > reckoned(spec, 10).parameters
+    assert found.memory.needed > found.memory.parameters > BASE_BYTES
 
 
 def test_full_tuning_needs_four_numbers_a_weight(tmp_path: Path) -> None:
     training = write_pairs(tmp_path / "train.jsonl", 10)
-    lora, full = (reckoned(spec_of(training, method=method), 100) for method in ("lora", "full"))
-    assert full.gradients * 4 == full.parameters * 4
+    found = {}
+    for method in ("lora", "full"):
+        spec = spec_of(training, method=method)
+        found[method] = estimate(spec, checked(spec), terms(tmp_path, calibrated=False)).memory
+    lora, full = found["lora"], found["full"]
+    assert lora is not None
+    assert full is not None
+    assert full.gradients == full.parameters
     assert full.optimizer == 2 * full.gradients
     assert lora.needed < full.needed

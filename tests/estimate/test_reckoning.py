@@ -8,6 +8,7 @@ import pytest
 from outcrop.catalog.catalog import Catalog
 from outcrop.catalog.rows import Prices
 from outcrop.commands.plan_view import clock, dollars
+from outcrop.datasets.lengths import Lengths
 from outcrop.estimate.calibration import Calibration, fitted, line
 from outcrop.estimate.duration import duration
 from outcrop.estimate.foresight import Foresight
@@ -15,7 +16,8 @@ from outcrop.estimate.price import price
 
 SEEN = Foresight(
     examples=1000, validation_examples=100, held_out=0, splits=0, epochs=3, batch_size=4, steps_per_epoch=250,
-    steps=750, tokens=300_000, scored_tokens=90_000, validation_tokens=10_000, evaluations=3, longest=400, median=90,
+    steps=750, tokens=300_000, scored_tokens=90_000, validation_tokens=10_000, evaluations=3, longest=400,
+    lengths=Lengths(1, 1, 1, 1, 1),
     packed=False, estimated=False, sampled_examples=1000,
 )  # fmt: skip
 ANSWER = {
