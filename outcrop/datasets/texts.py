@@ -164,21 +164,22 @@ def _characters(texts: Texts) -> Places:
 def _numbers(texts: Texts) -> Words:
     """A number for each text, by its bytes and nothing else: those of its pieces by their place, added up."""
     block: Pieces = np.ndarray((len(texts.data) - PIECE + 1,), f"V{PIECE}", texts.data, strides=(1,))
-    lengths = texts.lengths.astype(np.uint64) * _SLOT
-    if not len(lengths) or texts.lengths.max() <= PIECE:
-        return lengths + _by_piece(block, texts.starts, texts.lengths, np.zeros(len(lengths), np.int64))
-    counts = np.maximum(-(-texts.lengths // PIECE), 1)
-    heads = np.cumsum(counts) - counts
-    place = np.arange(heads[-1] + counts[-1]) - np.repeat(heads, counts)
-    offsets = place * PIECE
-    numbers = _by_piece(
-        block, np.repeat(texts.starts, counts) + offsets, np.repeat(texts.lengths, counts) - offsets, place
-    )
-    sums: Words = np.add.reduceat(numbers, heads) + lengths
-    return sums
+    numbers = _by_piece(block, texts.starts, texts.lengths)
+    numbers += texts.lengths.astype(np.uint64) * _SLOT
+    longer = np.flatnonzero(texts.lengths > PIECE)
+    if len(longer):
+        lengths = texts.lengths[longer]
+        counts = (lengths - 1) // PIECE
+        heads = np.cumsum(counts) - counts
+        place = np.arange(1, heads[-1] + counts[-1] + 1) - np.repeat(heads, counts)
+        offsets = place * PIECE
+        more = _by_piece(block, np.repeat(texts.starts[longer], counts) + offsets, np.repeat(lengths, counts) - offsets)
+        more += place.astype(np.uint64) * _STEP
+        numbers[longer] += np.add.reduceat(_mix(more), heads)
+    return numbers
 
 
-def _by_piece(block: Pieces, starts: Places, sizes: Places, place: Places) -> Words:
+def _by_piece(block: Pieces, starts: Places, sizes: Places) -> Words:
     """A number for each piece, of which only the first bytes may be its text's own."""
     numbers = np.empty(len(starts), np.uint64)
     for first in range(0, len(starts), BATCH):
@@ -188,8 +189,7 @@ def _by_piece(block: Pieces, starts: Places, sizes: Places, place: Places) -> Wo
         found *= _MULTIPLIER
         found ^= found >> _HALF  # so that characters at a word's end reach bits that the factors can spread
         np.matmul(found, _FACTORS, out=numbers[chosen])
-    numbers += place.astype(np.uint64) * _STEP
-    return _mix(numbers)
+    return numbers
 
 
 def _mix(numbers: Words) -> Words:
