@@ -33,11 +33,27 @@ THROUGHPUT: Final[dict[str, frozenset[str]]] = {
     "Failed": frozenset({"Updating"}),
 }
 
+DEPLOYMENT: Final[dict[str, frozenset[str]]] = {
+    "Creating": frozenset({"Active", "Failed"}),
+    "Active": frozenset(),
+    # An update may bring a model that can be served.
+    "Failed": frozenset({"Active"}),
+}
+
+# While a deployment is updated its status stays: the model that it had goes on answering.
+DEPLOYMENT_UPDATE: Final[dict[str, frozenset[str]]] = {
+    "Updating": frozenset({"UpdateCompleted", "UpdateFailed"}),
+    "UpdateCompleted": frozenset({"Updating"}),
+    "UpdateFailed": frozenset({"Updating"}),
+}
+
 TABLES: Final[dict[str, dict[str, frozenset[str]]]] = {
     "job": JOB,
     "job part": JOB_PART,
     "model": MODEL,
     "throughput": THROUGHPUT,
+    "deployment": DEPLOYMENT,
+    "deployment update": DEPLOYMENT_UPDATE,
 }
 
 

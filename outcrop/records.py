@@ -158,6 +158,28 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
+class Deployment:
+    """A custom model that is served on demand and paid by the token: nothing is kept ready for it."""
+
+    arn: str
+    id: str
+    name: str
+    region: str
+    status: str
+    model_arn: str
+    """The custom model that answers now (or is to, while the deployment is Creating)."""
+    desired_model_arn: str
+    """The model of the last update; the same as `model_arn` where there was none, or it went well."""
+    created: datetime
+    modified: datetime
+    description: str | None = None
+    update_status: str | None = None
+    """Of the last update; None: there was none."""
+    failure: str | None = None
+    """Why it, or its last update, failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Quotas of one dataset for one model and batch size; None where AWS names none."""
 

@@ -193,7 +193,7 @@ S3: Final[Mapping[str, tuple[Need, ...]]] = {
 }
 
 
-# Bedrock: jobs, models, throughputs
+# Bedrock: jobs, models, throughputs, deployments
 
 
 def _known(target: Target, identifier: str, found: Any, kind: str) -> str:
@@ -252,14 +252,33 @@ def throughput(target: Target) -> str:
     return _known(target, identifier, target.store.throughputs.find(target.region, identifier), "provisioned-model")
 
 
+def deployed_model(target: Target) -> str:
+    """The custom model that is to be deployed."""
+    return _model(target, target.params["modelArn"])
+
+
+def deployment(target: Target) -> str:
+    """The custom model deployment, by name or ARN."""
+    identifier = target.params["customModelDeploymentIdentifier"]
+    found = target.store.deployments.find(target.region, identifier)
+    return _known(target, identifier, found, "custom-model-deployment")
+
+
+def any_deployment(target: Target) -> str:
+    """A deployment that is not there yet."""
+    return target.arn("bedrock", "custom-model-deployment/*")
+
+
 def any_throughput(target: Target) -> str:
     """A throughput that is not there yet."""
     return target.arn("bedrock", "provisioned-model/*")
 
 
 def invoked(target: Target) -> str:
-    """What an inference call names: an ARN, or a model's id."""
-    return _model(target, target.params["modelId"])
+    """What an inference call names: an ARN, a throughput's name, or a model's id."""
+    identifier = target.params["modelId"]
+    throughput = target.store.throughputs.find(target.region, identifier)
+    return throughput.arn if throughput is not None else _model(target, identifier)
 
 
 def tagged(target: Target) -> str:
@@ -321,6 +340,17 @@ BEDROCK: Final[Mapping[str, tuple[Need, ...]]] = {
         Need("bedrock:UpdateProvisionedModelThroughput", desired_model, when="desiredModelId"),
     ),
     "DeleteProvisionedModelThroughput": (Need("bedrock:DeleteProvisionedModelThroughput", throughput),),
+    "CreateCustomModelDeployment": (
+        Need("bedrock:CreateCustomModelDeployment", deployed_model, bedrock_tags),
+        Need("bedrock:TagResource", any_deployment, bedrock_tags, when="tags"),
+    ),
+    "GetCustomModelDeployment": (Need("bedrock:GetCustomModelDeployment", deployment),),
+    "ListCustomModelDeployments": (Need("bedrock:ListCustomModelDeployments", every),),
+    "UpdateCustomModelDeployment": (
+        Need("bedrock:UpdateCustomModelDeployment", deployment),
+        Need("bedrock:UpdateCustomModelDeployment", deployed_model),
+    ),
+    "DeleteCustomModelDeployment": (Need("bedrock:DeleteCustomModelDeployment", deployment),),
     "TagResource": (Need("bedrock:TagResource", tagged, bedrock_tags),),
     "UntagResource": (Need("bedrock:UntagResource", tagged, tag_keys),),
     "ListTagsForResource": (Need("bedrock:ListTagsForResource", tagged),),

@@ -10,6 +10,13 @@ from outcrop.api.customization import (
     list_model_customization_jobs,
     stop_model_customization_job,
 )
+from outcrop.api.deployments import (
+    create_custom_model_deployment,
+    delete_custom_model_deployment,
+    get_custom_model_deployment,
+    list_custom_model_deployments,
+    update_custom_model_deployment,
+)
 from outcrop.api.models import (
     delete_custom_model,
     get_custom_model,
@@ -42,6 +49,11 @@ OPERATIONS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, 
     "ListProvisionedModelThroughputs": list_provisioned_model_throughputs,
     "UpdateProvisionedModelThroughput": update_provisioned_model_throughput,
     "DeleteProvisionedModelThroughput": delete_provisioned_model_throughput,
+    "CreateCustomModelDeployment": create_custom_model_deployment,
+    "GetCustomModelDeployment": get_custom_model_deployment,
+    "ListCustomModelDeployments": list_custom_model_deployments,
+    "UpdateCustomModelDeployment": update_custom_model_deployment,
+    "DeleteCustomModelDeployment": delete_custom_model_deployment,
     "TagResource": tag_resource,
     "UntagResource": untag_resource,
     "ListTagsForResource": list_tags_for_resource,

@@ -117,7 +117,7 @@ def list_custom_models(call: Call, params: Mapping[str, Any]) -> Mapping[str, An
 
 
 def delete_custom_model(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Delete a custom model and its weights; refused while a throughput serves it or a job starts from it."""
+    """Delete a custom model and its weights; refused while it is served or a job starts from it."""
     model = _custom(call, params["modelIdentifier"])
     with in_aws_words():
         call.rooms.store.models.delete(model.arn)

@@ -31,8 +31,9 @@ def listing(call: Call, params: Mapping[str, Any], equals: Mapping[str, str | No
     return Listing(
         equals={column: value for column, value in equals.items() if value is not None},
         name_contains=params.get("nameContains"),
-        created_after=params.get("creationTimeAfter"),
-        created_before=params.get("creationTimeBefore"),
+        # Deployments have names of their own for these two.
+        created_after=params.get("creationTimeAfter") or params.get("createdAfter"),
+        created_before=params.get("creationTimeBefore") or params.get("createdBefore"),
         ascending=params.get("sortOrder") == "Ascending",
         limit=params.get("maxResults") or DEFAULT_PAGE,
         after=None if token is None else _read(token, _mark(call, params)),

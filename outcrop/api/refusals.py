@@ -22,6 +22,7 @@ from outcrop.store.refusals import Busy, Committed, Gone, InUse, NameTaken, Toke
 TAKEN: Final = {
     "jobName": "The provided job name is currently in use.",
     "customModelName": "The provided custom model name is currently in use: '{name}' at 'customModelName'.",
+    "modelDeploymentName": "The provided model deployment name is currently in use: '{name}'.",
     "provisionedModelName": "The provided provisioned model name is currently in use: '{name}'.",
 }
 
@@ -56,4 +57,4 @@ def in_aws_words(busy: type[ServiceError] = ConflictException) -> Iterator[None]
     except Committed as fault:
         raise ConflictException(f"{fault.arn} can't be deleted before its commitment ends, at {fault.ends}.") from fault
     except Busy as fault:
-        raise busy(f"{fault.arn} is {fault.status}: wait until it is InService.") from fault
+        raise busy(f"{fault.arn} is {fault.status}: wait until it is {fault.until}.") from fault

@@ -1,4 +1,4 @@
-"""TagResource, UntagResource, ListTagsForResource: tags of jobs, custom models and provisioned throughputs."""
+"""TagResource, UntagResource, ListTagsForResource: tags of jobs, custom models, throughputs and deployments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -67,11 +67,12 @@ def _too_many(resource: str, count: int) -> TooManyTagsException:
 
 
 def _existing(call: Call, arn: str) -> str:
-    """The ARN, if it names a job, custom model or throughput of this region; ResourceNotFoundException otherwise."""
+    """The ARN, if it names a resource of this region that can be tagged; ResourceNotFoundException otherwise."""
     store = call.rooms.store
     kinds = {
         "model-customization-job": store.jobs.find,
         "custom-model": store.models.find,
+        "custom-model-deployment": store.deployments.find,
         "provisioned-model": store.throughputs.find,
     }
     try:

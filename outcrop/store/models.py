@@ -162,13 +162,28 @@ class ModelStore:
             return connection.execute(select(WEIGHTS.c.weights).where(WEIGHTS.c.model_id == model_id)).scalar()
 
 
+def hold_model(connection: Connection, arn: str) -> None:
+    """Keep a custom model from being deleted until this transaction ends; a foundation model is always there.
+
+    Raises Gone where it was deleted before.
+    """
+    if ":custom-model/" in arn:
+        row = connection.execute(select(MODELS.c.arn).where(MODELS.c.arn == arn).with_for_update()).first()
+        if row is None:
+            raise Gone(arn)
+
+
 def _refuse_if_used(connection: Connection, arn: str) -> None:
-    """Raise InUse for the first throughput or unfinished job that needs the model."""
-    # The two tables know this file (they write models and lock them), so they are found by name, not by import.
-    throughputs, jobs = metadata.tables["throughputs"], metadata.tables["customization_jobs"]
+    """Raise InUse for the first throughput, deployment or unfinished job that needs the model."""
+    # These tables know this file (they write models and hold them), so they are found by name, not by import.
+    throughputs, deployments, jobs = (
+        metadata.tables[name] for name in ("throughputs", "deployments", "customization_jobs")
+    )
     serving = (throughputs.c.model_arn == arn) | (throughputs.c.desired_model_arn == arn)
+    becoming = (deployments.c.desired_model_arn == arn) & (deployments.c.update_status == "Updating")
+    deployed = (deployments.c.model_arn == arn) | becoming
     starting = (jobs.c.base_arn == arn) & jobs.c.status.in_(("InProgress", "Stopping"))
-    for table, needs in ((throughputs, serving), (jobs, starting)):
+    for table, needs in ((throughputs, serving), (deployments, deployed), (jobs, starting)):
         user = connection.execute(select(table.c.arn, table.c.name).where(needs).order_by(table.c.created)).first()
         if user is not None:
             raise InUse(arn, user.arn, user.name)

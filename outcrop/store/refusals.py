@@ -36,11 +36,11 @@ class InUse(OutcropError):
 
 
 class Busy(OutcropError):
-    """The resource's state does not allow it."""
+    """The resource's state does not allow it; it will be `until`."""
 
-    def __init__(self, arn: str, status: str) -> None:
+    def __init__(self, arn: str, status: str, until: str = "InService") -> None:
         super().__init__(f"{arn} is {status}")
-        self.arn, self.status = arn, status
+        self.arn, self.status, self.until = arn, status, until
 
 
 class Committed(OutcropError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from outcrop.store.access import AccessStore
 from outcrop.store.buckets import BucketStore
 from outcrop.store.database import Database
+from outcrop.store.deployments import DeploymentStore
 from outcrop.store.jobs import JobStore
 from outcrop.store.models import ModelStore
 from outcrop.store.objects import ObjectStore
@@ -20,6 +21,7 @@ class Store:
     database: Database
     access: AccessStore
     buckets: BucketStore
+    deployments: DeploymentStore
     jobs: JobStore
     models: ModelStore
     objects: ObjectStore
@@ -34,6 +36,7 @@ class Store:
             database=database,
             access=AccessStore(database),
             buckets=BucketStore(database),
+            deployments=DeploymentStore(database),
             jobs=JobStore(database),
             models=ModelStore(database),
             objects=ObjectStore(database),

@@ -26,7 +26,7 @@ from outcrop.lifecycle import check
 from outcrop.records import Throughput
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
-from outcrop.store.models import MODELS
+from outcrop.store.models import hold_model
 from outcrop.store.refusals import Busy, Committed, Gone, NameTaken, OverQuota, TokenMismatch
 from outcrop.store.tags import TAGS, tag_rows
 
@@ -98,7 +98,7 @@ class ThroughputStore:
             if earlier := _earlier(connection, throughput.region, token, fingerprint):
                 return earlier
             _refuse_name(connection, throughput.region, throughput.name)
-            _lock_model(connection, throughput.model_arn)
+            hold_model(connection, throughput.model_arn)
             used = connection.execute(select(func.coalesce(func.sum(THROUGHPUTS.c.units), 0))).scalar_one()
             if quota is not None and used + throughput.units > quota:
                 raise OverQuota(used, quota)
@@ -171,7 +171,7 @@ class ThroughputStore:
                 present = replace(present, name=name)
             if model_arn is None or (model_arn == present.model_arn and present.status == "InService"):
                 return _move(connection, present, present.status, now)
-            _lock_model(connection, model_arn)
+            hold_model(connection, model_arn)
             return _move(connection, replace(present, desired_model_arn=model_arn, failure=None), "Updating", now)
 
     def updated(self, arn: str, now: datetime) -> Throughput:
@@ -213,14 +213,6 @@ def _refuse_name(connection: Connection, region: str, name: str) -> None:
     same = THROUGHPUTS.c.region == region, THROUGHPUTS.c.name == name
     if connection.execute(select(THROUGHPUTS.c.arn).where(*same)).first():
         raise NameTaken("provisionedModelName", name)
-
-
-def _lock_model(connection: Connection, arn: str) -> None:
-    """Keep a custom model from being deleted until this transaction ends; a foundation model is always there."""
-    if ":custom-model/" in arn:
-        row = connection.execute(select(MODELS.c.arn).where(MODELS.c.arn == arn).with_for_update()).first()
-        if row is None:
-            raise Gone(arn)
 
 
 def _locked(connection: Connection, arn: str) -> Throughput:
