@@ -24,6 +24,8 @@ SAVED: Final = 12
 """Bytes of a trained number in a checkpoint: itself and the two moments."""
 CHECKPOINTS: Final = 3
 """On disk at once: the last two, and one that is being written."""
+PROCESS: Final = 400 << 20
+"""Bytes of a training process without weights: torch, transformers and what they keep (measured: 380 to 450 MB)."""
 LOGIT: Final = 30
 """Bytes of one number in a label's row of logits, in all its forms."""
 SHARD: Final = 5
@@ -96,7 +98,7 @@ def reckoned(spec: TrainSpec, plan: Foresight) -> MemoryNeed:
         "gradients": numbers * GRADIENT,
         "optimizer": numbers * OPTIMIZER,
         "activations": at_once * _activation_bytes(seen, number, plan.scored_tokens / max(1, plan.tokens)),
-        "process": memory.PROCESS,
+        "process": PROCESS,
     }
     return MemoryNeed(source="formula", **parts, needed=sum(parts.values()), available=memory.here().free)
 
@@ -109,7 +111,7 @@ def measured(spec: TrainSpec, found: Calibration) -> MemoryNeed:
     gradients, optimizer = numbers * GRADIENT, numbers * OPTIMIZER
     on_device = found.device_peak_bytes
     peak = on_device or found.peak_bytes
-    process = 0 if on_device else min(memory.PROCESS, max(0, found.loaded_bytes - seen.bytes))
+    process = 0 if on_device else min(PROCESS, max(0, found.loaded_bytes - seen.bytes))
     return MemoryNeed(
         source="calibration",
         parameters=weights,
@@ -146,7 +148,7 @@ def _activation_bytes(seen: Look, number: int, scored: float) -> int:
     Of each layer some 22 vectors of the width (norms, queries, keys, values, attention, residuals, the adapters'
     inputs) and 5.5 of the inner width (gate, up, their product, and its derivative); in bfloat16 about half of them are
     float32 all the same. A label has its row of logits several times over: as computed, as float32, their softmax, and
-    the gradients of these. Measured on the bundled base: from 10 % below to 45 % above (docs/decisions/estimates.md).
+    the gradients of these. Fitted to the bundled base: docs/decisions/estimates.md has the figures.
     """
     config = seen.config
     layers = int(config.get("num_hidden_layers", config.get("n_layer", 1)))
