@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from outcrop.datasets.plan import evaluations
 from outcrop.errors import OutcropError
 from outcrop.train import early
-from outcrop.train.checkpoint import Checkpoint, Checkpoints
+from outcrop.train.checkpoint import Checkpoint, Checkpoints, Unfit
 from outcrop.train.early import Best, Early
 from outcrop.train.events import StopAsked
 
@@ -145,7 +145,7 @@ def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit
     parameters = learner.parameters()
     optimizer = _optimizer(parameters, course)
     progress = Progress()
-    found = checkpoints.load()
+    found = checkpoints.load(_warner(emit), lambda found: _require_fit(found, parameters, checkpoints))
     if found is not None:
         progress = _restore(found, parameters, optimizer)
         emit("log", level="info", message=f"resumed at step {progress.step} of {course.steps}")
@@ -206,10 +206,7 @@ def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch
     norm = float(nn.utils.clip_grad_norm_(learner.parameters(), course.clip))
     loss = tally.nll / tally.scored if tally.scored else 0.0
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise OutcropError(
-            f"the loss is no longer a number at step {step} (loss {loss}, gradient norm {norm}, learning rate "
-            f"{learning_rate:.3g}): the run diverged; use a smaller learningRate"
-        )
+        raise OutcropError(_no_number(step, loss, norm, learning_rate))
     optimizer.step()
     progress.step += 1
     seconds = time.monotonic() - started
@@ -229,6 +226,20 @@ def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch
         tokens_per_second=round(tally.tokens / max(seconds, 1e-9), 1),
         learning_rate=learning_rate,
         gradient_norm=norm,
+    )
+
+
+def _no_number(step: int, loss: float, norm: float, learning_rate: float) -> str:
+    """What a person is told of a loss or a gradient that is not finite."""
+    told = f"(loss {loss}, gradient norm {norm}"
+    if step == 0:
+        return (
+            f"the loss is no number before anything was learnt {told}): the weights that the job starts from are "
+            "damaged, or the first examples are more than they can take; `outcrop models use` proves weights"
+        )
+    return (
+        f"the loss is no longer a number at step {step} {told}, learning rate {learning_rate:.3g}): the run diverged; "
+        "use a smaller learningRate"
     )
 
 
@@ -341,6 +352,31 @@ def _save(
         emit("log", level="warning", message=f"no checkpoint at step {progress.step}: {error}")
         return
     emit("checkpoint", step=progress.step)
+
+
+def _warner(emit: Emit) -> Callable[[str], None]:
+    return lambda message: emit("log", level="warning", message=message)
+
+
+def _require_fit(found: Checkpoint, parameters: list[nn.Parameter], checkpoints: Checkpoints) -> None:
+    """Raise Unfit for a moment from which this run cannot be ended: another shape, or best weights that are gone."""
+    shapes = [tuple(found.tensors[name].shape) for name in _named(found, "parameter.")]
+    if shapes != [tuple(parameter.shape) for parameter in parameters]:
+        raise Unfit("its tensors are not those of this run")
+    if "rng.cpu" not in found.tensors:
+        raise Unfit("it has no state of the random numbers")
+    try:
+        progress = _progress(found.state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unfit(f"this version does not understand its state ({type(error).__name__}: {error})") from error
+    if progress.early.best is not None:
+        early.kept(checkpoints, progress.early.best)
+
+
+def _named(found: Checkpoint, prefix: str) -> list[str]:
+    """The tensors' names with this prefix, in the order of the numbers behind it."""
+    names = [name for name in found.tensors if name.startswith(prefix)]
+    return sorted(names, key=lambda name: int(name.removeprefix(prefix)))
 
 
 def _restore(found: Checkpoint, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:

@@ -219,18 +219,3 @@ def test_a_disk_too_small_is_refused_before_the_start(tmp_path: Path) -> None:
     require_room(tmp_path, 1, "the checkpoints")
     with pytest.raises(OutcropError, match="MB free; the checkpoints need 1,000,000,000,000 MB"):
         require_room(tmp_path, 10**18, "the checkpoints")
-
-
-def test_two_checkpoints_are_kept_and_strangers_are_not_taken_up(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "one")
-    for step in (1, 2, 3):
-        checkpoints.save(step, {"x": torch.full((2,), float(step))}, {"note": step})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
-    found = checkpoints.load()
-    assert found is not None
-    assert (found.step, found.state, found.tensors["x"].tolist()) == (3, {"note": 3}, [3.0, 3.0])
-    assert Checkpoints(tmp_path, "two").load() is None
-    (tmp_path / ".draft").mkdir()
-    (tmp_path / ".draft" / "tensors.safetensors").write_bytes(b"half")
-    checkpoints.save(4, {"x": torch.zeros(1)}, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000003", "step-000000004"]
