@@ -86,6 +86,11 @@ class Plan:
         start = place * self.batch_size
         return order(self.seed, epoch, len(self.train))[start : start + self.batch_size]
 
+    def examples_until(self, step: int) -> int:
+        """How many examples the steps before this one (from 0) take together; an example counts in every epoch."""
+        epochs, place = divmod(step, self.steps_per_epoch)
+        return epochs * len(self.train) + min(place * self.batch_size, len(self.train))
+
 
 @lru_cache(maxsize=2)
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

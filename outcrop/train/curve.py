@@ -40,6 +40,8 @@ class Curve:
     means: list[tuple[float, float]] = field(default_factory=list)
     """Smoothed (sum of the NLL, labels): their quotient is the smoothed loss."""
     evaluations: list[Evaluation] = field(default_factory=list)
+    trained: int = 0
+    """The sum of `tokens`."""
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take in an event with its kind; those that are no measurement are passed over."""
@@ -79,6 +81,7 @@ class Curve:
         self.norms.append(float(event["gradient_norm"]))
         self.scored.append(scored)
         self.tokens.append(int(event["tokens"]))
+        self.trained += self.tokens[-1]
         self.seconds.append(float(event["seconds"]))
 
     def _evaluation(self, event: Mapping[str, Any]) -> None:
@@ -102,6 +105,7 @@ class Curve:
         if not self.steps or self.steps[-1] < number:
             return
         place = bisect_left(self.steps, number)
+        self.trained -= sum(self.tokens[place:])
         for values in (self.steps, self.losses, self.norms, self.scored, self.tokens, self.seconds, self.means):
             del values[place:]
         self.evaluations = [known for known in self.evaluations if known.step < number]

@@ -23,9 +23,10 @@ from outcrop.train.deliver import Courier, Curves, Destination, export, patientl
 from outcrop.train.events import Events, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
 from outcrop.train.memory import require_memory, usage
-from outcrop.train.start import course, load, open_plan, read_spec, require_disk, work_key
+from outcrop.train.start import course, gauge, load, open_plan, read_spec, require_disk, work_key
 
 if TYPE_CHECKING:
+    from outcrop.train.gauge import Gauge
     from outcrop.train.loop import Progress
     from outcrop.train.text import TextLearner
 
@@ -59,12 +60,13 @@ class Run:
         datasets = self._validate()
         plan, learner = self._process()
         self._events.part("training", "InProgress")
-        progress = self._train(plan, learner)
+        gauge = self._gauge(plan, learner)
+        progress = self._train(plan, learner, gauge)
         self._deliver(plan, learner, datasets, progress)
         self._events.part("training", "Completed")
         # What really was needed, beside what an estimate foretold.
         self._events.emit("usage", usage())
-        self._events.emit("done", progress.outcome())
+        self._events.emit("done", progress.outcome(), **gauge.totals(progress.step))
 
     def _validate(self) -> list[Dataset]:
         """Part validation: fetch, check, tokenise."""
@@ -100,16 +102,29 @@ class Run:
             self._events.part("dataProcessing", "Completed")
         return plan, learner
 
-    def _train(self, plan: Plan, learner: "TextLearner") -> "Progress":
+    def _gauge(self, plan: Plan, learner: "TextLearner") -> "Gauge":
+        """What adds to the events of training; where it knows what the machine can do, that is told first."""
+        made = gauge(self._spec, plan, learner, self._events.past)
+        if made.machine is not None:
+            self._events.emit("machine", device=str(learner.device), matrix_flops_per_second=made.machine.rate)
+        return made
+
+    def _train(self, plan: Plan, learner: "TextLearner", gauge: "Gauge") -> "Progress":
         """Part training, up to the last step; the metric files follow it into storage."""
         from outcrop.train.checkpoint import Checkpoints
         from outcrop.train.loop import train
 
         checkpoints = Checkpoints(self._directory / "checkpoint", work_key(self._directory))
         courier = Courier(self._client, self._destination, self._curves, self._warn, away=StorageAway)
+
+        def emit(kind: str, **members: Any) -> None:
+            for event in gauge.read(kind, members):
+                self._curves.feed(event)
+                self._events.emit(event.pop("kind"), event)
+
         courier.start()
         try:
-            progress = train(learner, course(self._spec, plan), checkpoints, self._emit, self._stop.exists)
+            progress = train(learner, course(self._spec, plan), checkpoints, emit, self._stop.exists)
             courier.finish(self._pulse)
         finally:
             courier.close()
@@ -141,10 +156,6 @@ class Run:
 
     def _warn(self, sentence: str) -> None:
         self._events.emit("log", level="warning", message=sentence)
-
-    def _emit(self, kind: str, **members: Any) -> None:
-        self._events.emit(kind, members)
-        self._curves.feed({"kind": kind, **members})
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,16 +5,18 @@ Knows the spec's members and what the loop and the text wing ask for; nothing of
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from outcrop.datasets.plan import Plan
+from outcrop.datasets.plan import Plan, evaluations
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 
 if TYPE_CHECKING:
+    from outcrop.train.gauge import Gauge, Machine
     from outcrop.train.loop import Course
     from outcrop.train.text import TextLearner
 
@@ -77,6 +79,40 @@ def course(spec: TrainSpec, plan: Plan) -> "Course":
         patience=spec.early_stopping_patience,
         threshold=spec.early_stopping_threshold,
     )
+
+
+def gauge(spec: TrainSpec, plan: Plan, learner: "TextLearner", past: Sequence[Mapping[str, Any]]) -> "Gauge":
+    """What adds to the loop's events; past: the events of earlier lives."""
+    from outcrop.train.gauge import Gauge
+    from outcrop.train.signs import Terms
+
+    terms = Terms(
+        steps=plan.steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        warmup_steps=spec.warmup_steps,
+        clip=spec.clip,
+        rate="learningRateMultiplier" if "learningRateMultiplier" in spec.hyperparameters else "learningRate",
+        stops_early=spec.early_stopping_patience is not None,
+    )
+    each = evaluations(spec.early_stopping_patience, spec.epochs, plan.steps_per_epoch) if plan.validation else 0
+    return Gauge(plan, terms, each * spec.epochs, past, _machine(learner))
+
+
+def _machine(learner: "TextLearner") -> "Machine | None":
+    """What utilisation is reckoned from; None where the model's work cannot be counted."""
+    import torch
+
+    from outcrop.train import flops
+    from outcrop.train.gauge import Machine
+
+    full = learner.adapter is None
+    added = 0 if learner.adapter is None else learner.adapter.size()
+    work = flops.count(learner.model, added, full=full)
+    if work is None:
+        return None
+    # Whole models multiply in bfloat16 on a GPU, whatever their masters are kept in.
+    halved = full and learner.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return Machine(work, flops.rate(learner.device, torch.bfloat16 if halved else learner.dtype))
 
 
 def require_disk(directory: Path, trainable: int, result: int, *, early_stopping: bool = False) -> None:
