@@ -55,7 +55,7 @@ def test_a_folder_is_used_shown_and_given_back(outcrop: Outcrop, own: Path, data
         "its own",
         "loaded; serving and training agree",
         "train all weights",
-        "fits: at least 504 MB of",
+        "fits: at least 353 MB of",
     ):
         assert part in done.stdout
     listed = {row["id"]: row for row in json.loads(outcrop("models", "list", "--json", *where).stdout)}
@@ -175,7 +175,7 @@ def test_an_older_architecture_says_what_it_cannot(bundled: Path, tmp_path: Path
 def test_weights_too_large_for_the_machine_are_refused(bundled: Path, tmp_path: Path) -> None:
     vast = make_vast(tmp_path / "vast", bundled, 4 * 10**11)
     with pytest.raises(
-        OutcropError, match=r"mine: serving them takes at least (800|1600)\.4 GB of memory, and this machine has"
+        OutcropError, match=r"mine: serving them takes at least (800|1600)\.3 GB of memory, and this machine has"
     ):
         accept(Fetched("mine", vast), PAIRS)
 
