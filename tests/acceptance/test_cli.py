@@ -24,7 +24,8 @@ def outcrop(*words: str, seconds: float = 60) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["env"], ["demo"], ["models"], ["models", "list"], ["models", "use"]]
+    "command",
+    [[], ["serve"], ["env"], ["check"], ["plan"], ["demo"], ["models"], ["models", "list"], ["models", "use"]],
 )
 def test_every_command_has_help(command: list[str]) -> None:
     run = outcrop(*command, "--help")
