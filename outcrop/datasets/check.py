@@ -51,7 +51,7 @@ def check_file(
     digest = hashlib.sha256()
     size = 0
     _keep_pages()
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
 
         def seen(chunk: bytes) -> None:
             nonlocal size
@@ -84,7 +84,7 @@ def read_records(path: Path, format: str, limits: Limits) -> Iterator[tuple[int,
 
     Whoever needs all lines compares the count with the report's `records`: what is refused there is left out here.
     """
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
         number = 0
         for block in blocks(file):
             number += not block.data
