@@ -13,6 +13,7 @@ from outcrop.commands.options import error_console
 from outcrop.commands.plan import plan
 from outcrop.commands.serve import serve
 from outcrop.commands.show import show_model
+from outcrop.commands.watch import watch
 from outcrop.errors import OutcropError
 
 commands = typer.Typer(
@@ -28,6 +29,7 @@ models.command("show")(show_model)
 commands.add_typer(models, name="models")
 commands.command()(check)
 commands.command()(plan)
+commands.command()(watch)
 commands.command()(demo)
 
 

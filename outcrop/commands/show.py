@@ -167,9 +167,10 @@ def _method(effective: Story) -> str:
 def _steps(link: Story) -> str:
     plan, effective = link["plan"], link["hyperparameters"]["effective"]
     early = ", stopped early" if link["result"].get("stopped_early") else ""
+    examples = f" examples {link['result']['examples']:,}," if "examples" in link["result"] else ""
     return (
         f"{link['result'].get('steps', plan['steps']):,} of {plan['steps']:,}{early}: epochs {plan['epochs']}, "
-        f"batch {plan['batch_size']}, tokens {link['result']['tokens']:,}, learning rate "
+        f"batch {plan['batch_size']},{examples} tokens {link['result']['tokens']:,}, learning rate "
         f"{effective['learning_rate']:.3g}, warm-up {effective['warmup_steps']}, seed {effective['seed']}"
     )
 

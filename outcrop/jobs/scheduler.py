@@ -340,6 +340,9 @@ def metrics(done: Event) -> dict[str, Any]:
         "tokens": told["tokens"],
         "scoredTokens": told["scored_tokens"],
         "seconds": told["seconds"],
+        # A child of an earlier version, adopted by this server, does not tell them.
+        "examples": told.get("examples"),
+        "examplesPerSecond": told.get("examples_per_second"),
     }
 
 

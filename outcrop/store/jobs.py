@@ -123,6 +123,24 @@ class JobStore:
             row = connection.execute(select(JOBS).where(JOBS.c.arn == arn)).first()
         return _job(row) if row else None
 
+    def named(self, identifier: str) -> list[Job]:
+        """The jobs of this name, ARN or id, of all regions, newest first."""
+        wanted = (JOBS.c.arn == identifier) | (JOBS.c.name == identifier) | (JOBS.c.id == identifier)
+        with self._database.read() as connection:
+            return [_job(row) for row in connection.execute(select(JOBS).where(wanted).order_by(JOBS.c.created.desc()))]
+
+    def names(self) -> list[str]:
+        """Names of all jobs of all regions, newest first."""
+        with self._database.read() as connection:
+            return list(connection.execute(select(JOBS.c.name).order_by(JOBS.c.created.desc())).scalars())
+
+    def newest(self) -> Job | None:
+        """The newest job that is not over, of all regions; else the newest of all."""
+        order = JOBS.c.status.in_(UNFINISHED).desc(), JOBS.c.created.desc(), JOBS.c.arn
+        with self._database.read() as connection:
+            row = connection.execute(select(JOBS).order_by(*order).limit(1)).first()
+        return _job(row) if row else None
+
     def page(self, region: str, listing: Listing) -> tuple[list[Job], Cursor | None]:
         """One page of the region's jobs, and where the next one starts."""
         with self._database.read() as connection:

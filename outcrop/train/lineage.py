@@ -78,6 +78,7 @@ def lineage(
         "result": {
             "weights": "adapter" if (folder / "adapter_config.json").exists() else "model",
             "sha256": weights.fingerprint(folder, WEIGHTS),
+            "examples": plan.examples_until(progress.step),
             **{name: value for name, value in progress.outcome().items() if name != "seconds"},
         },
         "machine": _machine(learner),

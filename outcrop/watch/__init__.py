@@ -1,0 +1,1 @@
+"""What a person sees of a job: its events as a story, a live screen, or lines."""
