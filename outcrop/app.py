@@ -26,6 +26,7 @@ from outcrop.objects.client import S3Uri
 from outcrop.objects.disk import Disk
 from outcrop.records import Key
 from outcrop.serve.fleet import Fleet
+from outcrop.serve.size import budget
 from outcrop.settings import Settings
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
@@ -150,6 +151,8 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         now=now,
         threads=settings.engine_threads,
         on_demand_wait=settings.on_demand_wait_seconds,
+        on_demand_keep=settings.on_demand_keep_seconds,
+        memory=budget(settings.engine_memory_gb),
     )
     # Chosen now: the children's endpoint has it, and the listener comes last.
     port = Port(settings.host, settings.port)
@@ -200,6 +203,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         wake=lambda: ring(scheduler.wake, fleet.wake),
         rehearse=rehearsal,
         model_units=settings.model_units,
+        deployments_in_progress=settings.deployments_in_progress,
         strict_stop_sequences=settings.strict_stop_sequences,
     )
     gateway = Gateway(

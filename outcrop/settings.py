@@ -66,7 +66,18 @@ class Settings(BaseSettings):
     """Threads of an engine process; 0 lets the engine choose by the size of its model."""
 
     on_demand_wait_seconds: Annotated[float, Field(ge=0)] = 50.0
-    """How long a call of a base model waits for its engine to load; boto3 itself waits 60 s for an answer."""
+    """How long a call waits for its model to load; boto3 itself waits 60 s for an answer."""
+
+    on_demand_keep_seconds: Annotated[float, Field(ge=0)] = 900.0
+    """How long a model without provisioned throughput (a base, a deployment) stays loaded after its last call."""
+
+    engine_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Gigabytes of memory that all engines together may take: for a provisioned model that needs room, those which were
+    not asked for the longest time end, but never a provisioned one. None: four fifths of the machine's memory or of its
+    control group's, and no bound where there is a GPU, whose memory you set here yourself."""
+
+    deployments_in_progress: Annotated[int, Field(ge=1)] = 10
+    """Custom model deployments that may be Creating at the same time (one account on AWS had a quota of 2)."""
 
     model_units: Annotated[int, Field(ge=1)] = 10
     """Model units that may be provisioned in all (AWS's quota L-BE77399C is 0 until one asks)."""

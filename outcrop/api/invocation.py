@@ -14,7 +14,7 @@ from outcrop.errors import (
     ServiceError,
     ValidationException,
 )
-from outcrop.records import Arn, Throughput
+from outcrop.records import Arn, Deployment, Throughput
 from outcrop.serve.dialects.family import Terms
 
 UNKNOWN: Final = "The provided model identifier is invalid."
@@ -37,12 +37,12 @@ class Invoked:
 
 
 def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
-    """Find what an identifier names: a throughput (ARN or name), or a foundation model that is invoked on demand.
+    """Find what an identifier names: a throughput (ARN or name), a deployment (ARN), or a foundation model on demand.
 
     converse: a context variant is told in Converse's words, which are not InvokeModel's. Raises AWS's errors:
     ValidationException for an unknown id and for a model that needs throughput, in AWS's words;
-    ResourceNotFoundException for a throughput that is not (or no more) there. What a throughput that is still Creating
-    answers is not known (open fact C3): ModelNotReadyException is chosen, since the SDKs try it again by themselves.
+    ResourceNotFoundException for a throughput or deployment that is not (or no more) there. What one that is still
+    Creating answers is not known (open fact C3): ModelNotReadyException is chosen, since SDKs try it again themselves.
     """
     store, catalog = call.rooms.store, call.rooms.catalog
     throughput = store.throughputs.find(call.region, identifier)
@@ -50,6 +50,8 @@ def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
         return _of_throughput(call, throughput)
     if ":provisioned-model/" in identifier:
         raise ResourceNotFoundException(f"The provisioned model {identifier} does not exist in {call.region}.")
+    if ":custom-model-deployment/" in identifier:
+        return _of_deployment(call, store.deployments.find(call.region, identifier), identifier)
     row = catalog.find(identifier)
     if row is not None and _in_region(call, identifier):
         model_id = identifier.rpartition("/")[2]
@@ -98,10 +100,32 @@ def _of_throughput(call: Call, throughput: Throughput) -> Invoked:
             originalStatusCode=424,
             resourceName=throughput.arn,
         )
-    row = call.rooms.catalog.find(throughput.base_model_id)
+    return _of_base(call, throughput.arn, throughput.base_model_id)
+
+
+def _of_deployment(call: Call, deployment: Deployment | None, identifier: str) -> Invoked:
+    # A model that is deployed cannot be deleted, so it goes only after its deployment.
+    model = None if deployment is None else call.rooms.store.models.by_arn(deployment.model_arn)
+    if deployment is None or model is None:
+        raise ResourceNotFoundException(f"The custom model deployment {identifier} does not exist in {call.region}.")
+    if deployment.status == "Creating":
+        raise ModelNotReadyException(
+            f"The custom model deployment {deployment.name} is still being created. Wait until its status is Active."
+        )
+    if deployment.status == "Failed":
+        raise ModelErrorException(
+            f"The custom model deployment {deployment.name} failed: {deployment.failure}",
+            originalStatusCode=424,
+            resourceName=deployment.arn,
+        )
+    return _of_base(call, deployment.arn, model.base_model_id)
+
+
+def _of_base(call: Call, target: str, base_model_id: str) -> Invoked:
+    row = call.rooms.catalog.find(base_model_id)
     if row is None:
-        raise InternalServerException(f"the catalogue has lost {throughput.base_model_id}")
-    return Invoked(throughput.arn, row)
+        raise InternalServerException(f"the catalogue has lost {base_model_id}")
+    return Invoked(target, row)
 
 
 def _in_region(call: Call, identifier: str) -> bool:

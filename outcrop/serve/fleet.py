@@ -1,7 +1,8 @@
 """The second loop: wanted models become engine processes, and a caller gets a lease on one of them.
 
 One thread looks at the store, asks `moves` what to do and does it; `lease()` may be called from any thread. Knows the
-store's throughputs and models, the catalogue's weights and engine processes; nothing of requests or their dialects.
+store's throughputs, deployments and models, the catalogue's weights and engine processes; nothing of requests or their
+dialects.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +22,16 @@ import structlog
 from outcrop.catalog.catalog import Catalog
 from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
 from outcrop.records import Prompt, Throughput
+from outcrop.serve.demand import Demand
 from outcrop.serve.line import Line
-from outcrop.serve.moves import Fail, Load, Move, Seat, Serve, Start, Stop, Unload, Want, moves
+from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, Stop, Unload, moves
 from outcrop.serve.process import EngineCommand, EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
 from outcrop.serve.seats import Seating
+from outcrop.serve.size import needed
 from outcrop.serve.units import Bucket
-from outcrop.store.refusals import Gone
+from outcrop.serve.verdicts import DEPLOYMENT, Verdicts, provisioned
+from outcrop.serve.wants import Seat, Want
 from outcrop.store.store import Store
 
 log = structlog.get_logger()
@@ -44,7 +49,7 @@ MOST_WAITING: Final = 16
 """Calls that may wait for an engine to load: each holds a thread that other operations need."""
 
 PROOF: Final = Prompt(text="a", max_tokens=1, temperature=0.0)
-"""What a model must answer before its throughput is in service."""
+"""What a model must answer before its throughput is in service, or its deployment Active."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,9 @@ class Fleet:
     """Engine processes for every wanted model.
 
     models: folder of custom models, one an id; logs: where engines write; threads: of an engine, 0 for its own choice;
-    on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that a base's engine stays
-    after its last call when no throughput needs it; program: what starts an engine.
+    on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that what is served on
+    demand stays loaded after its last call; program: what starts an engine; memory: bytes that all engines together may
+    take, None for no bound; size: least bytes of an engine over a folder of weights.
     """
 
     def __init__(
@@ -78,17 +84,21 @@ class Fleet:
         on_demand_wait: float = 60.0,
         on_demand_keep: float = 900.0,
         program: tuple[str, ...] = OWN_ENGINE,
+        memory: int | None = None,
+        size: Callable[[Path], int] = needed,
     ) -> None:
-        self._store, self._logs, self._now = store, logs, now
+        self._store, self._logs = store, logs
+        self._verdicts = Verdicts(store, now)
         self._seating = Seating(store, catalog, models)
         self._command = EngineCommand(program, ("--threads", str(threads)) if threads else ())
-        self._wait, self._keep = on_demand_wait, on_demand_keep
+        self._wait, self._memory, self._size = on_demand_wait, memory, cache(size)
         self._lock = threading.Condition()
         self._engines: dict[Path, Running] = {}
         self._routes: dict[str, Seat] = {}
         self._buckets: dict[str, Bucket] = {}
-        self._on_demand: dict[str, float] = {}
+        self._demand = Demand(on_demand_keep)
         self._broken: dict[str, str] = {}
+        self._without_room: dict[str, str] = {}
         self._waiters = threading.BoundedSemaphore(MOST_WAITING)
         self._bell = threading.Event()
         self._ended = False
@@ -121,7 +131,7 @@ class Fleet:
 
     @contextmanager
     def lease(self, target: str, region: str, estimate_tokens: int) -> Iterator[Lease]:
-        """The right to ask what the caller named: a throughput's ARN, or a foundation model's long id.
+        """The right to ask what the caller named: a throughput's or deployment's ARN, or a foundation model's long id.
 
         estimate_tokens: prompt and answer together; set aside until the lease ends, then what was charged is counted.
         Raises ThrottlingException over the model units, ModelNotReadyException when the engine does not serve in time,
@@ -149,8 +159,8 @@ class Fleet:
         finally:
             with self._lock:
                 engine.leased[seat.adapter] -= 1
-                if target in self._on_demand:
-                    self._on_demand[target] = time.monotonic()
+                if not provisioned(target):
+                    self._demand.ask(target, time.monotonic())
             # Something may have waited for this to end, or this ended because the engine did.
             self._bell.set()
 
@@ -162,31 +172,31 @@ class Fleet:
         if not self._waiters.acquire(blocking=False):
             raise ThrottlingException("Too many requests, please wait before trying again.")
         try:
-            while True:
-                self._bell.set()
-                with self._lock:
+            with self._lock, self._demand.waiting(target):
+                while True:
+                    self._bell.set()
                     if not self._ended:
                         self._lock.wait(min(SLOW_SECONDS, max(0.0, deadline - time.monotonic())))
-                if found := self._try_seat(target, region):
-                    return found
-                if self._ended or time.monotonic() >= deadline:
-                    raise ModelNotReadyException("The model is still loading. Wait a few seconds and try again.")
+                    if found := self._try_seat(target, region):
+                        return found
+                    if self._ended or time.monotonic() >= deadline:
+                        raise ModelNotReadyException("The model is still loading. Wait a few seconds and try again.")
         finally:
             self._waiters.release()
 
     def _try_seat(self, target: str, region: str) -> tuple[Running, Seat, Line] | None:
         """A lease upon the target's seat, or None while it is not served yet."""
         with self._lock:
-            if not target.startswith("arn:"):
-                self._on_demand[target] = time.monotonic()
+            if not provisioned(target):
+                self._demand.ask(target, time.monotonic())
             seat = self._routes.get(target)
             engine = self._engines.get(seat.weights) if seat else None
-            reason = self._broken.get(target)
+            reason = self._broken.get(target) or self._without_room.get(target)
             if seat is not None and engine is not None:
                 if line := engine.serves(seat):
                     engine.leased[seat.adapter] += 1
                     return engine, seat, line
-                reason = engine.why_not(seat)
+                reason = engine.why_not(seat) or reason
         if reason is not None:
             raise ModelErrorException(f"The model cannot be served in {region}: {reason}")
         return None
@@ -214,7 +224,9 @@ class Fleet:
         with self._lock:
             self._route(throughputs, wants)
             engines = {weights: engine.view() for weights, engine in self._engines.items()}
-        for move in moves(wants, engines, time.monotonic()):
+        found = moves(wants, engines, time.monotonic(), budget=self._memory, needs=self._needs(wants))
+        self._refuse([move for move in found if isinstance(move, Refuse)])
+        for move in found:
             self._do(move)
         with self._lock:
             self._lock.notify_all()
@@ -229,12 +241,28 @@ class Fleet:
     # --------------------------------------------------------------------------------------------- what is wanted
 
     def _wants_on_demand(self) -> list[Want]:
-        """Bases that were asked lately."""
+        """Deployments that wait to be proven, and whatever was asked lately."""
         with self._lock:
-            oldest = time.monotonic() - self._keep
-            self._on_demand = {target: used for target, used in self._on_demand.items() if used >= oldest}
-            targets = list(self._on_demand)
-        return [self._seating.of_base(target) for target in targets]
+            recent = self._demand.recent(time.monotonic())
+        deployments = self._store.deployments.wanted(target for target in recent if DEPLOYMENT in target)
+        wants = [self._seating.of_deployment(deployment) for deployment in deployments]
+        wants += [self._seating.of_base(target) for target in recent if DEPLOYMENT not in target]
+        with self._lock:
+            return [self._demand.mark(want) for want in wants]
+
+    def _needs(self, wants: list[Want]) -> dict[Path, int]:
+        """Least bytes of the engines that are wanted; files are looked at once."""
+        if self._memory is None:
+            return {}
+        return {seat.weights: self._size(seat.weights) for want in wants for seat in want.seats}
+
+    def _refuse(self, refused: list[Refuse]) -> None:
+        """Callers of what there is no room for are told so."""
+        for move in refused:
+            if self._without_room.get(move.target) != move.reason:
+                log.warning("no room for a model", target=move.target, reason=move.reason)
+        with self._lock:
+            self._without_room = {move.target: move.reason for move in refused}
 
     def _route(self, throughputs: list[Throughput], wants: list[Want]) -> None:
         """Where callers of what is in service go, and how much each throughput admits."""
@@ -261,12 +289,16 @@ class Fleet:
                 self._stop_engine(weights)
             case Load(seat):
                 self._load(seat)
+            case Evict(weights):
+                self._evict(weights)
             case Unload(weights, adapter):
                 self._unload(weights, adapter)
             case Serve(target, seat):
                 self._serve(target, seat)
             case Fail(target, reason):
-                self._fail(target, reason)
+                self._verdicts.failed(target, reason)
+            case Refuse():
+                pass  # Told to callers, all together.
 
     def _start_engine(self, weights: Path) -> None:
         slug = f"engine-{weights.name}-{hashlib.sha256(str(weights).encode()).hexdigest()[:8]}"
@@ -274,7 +306,8 @@ class Fleet:
         with self._lock:
             if self._ended:
                 return
-            engine = self._engines.setdefault(weights, Running(weights))
+            need = 0 if self._memory is None else self._size(weights)
+            engine = self._engines.setdefault(weights, Running(weights, need))
             try:
                 command = self._command.line(weights, BASE, ready)
                 engine.process = EngineProcess(command, self._logs / f"{slug}.log", ready)
@@ -293,6 +326,17 @@ class Fleet:
             del self._engines[weights]
         log.info("engine stops", weights=str(weights))
         engine.end()
+
+    def _evict(self, weights: Path) -> None:
+        """End an engine for another's sake; who used it may ask again, and waits for its turn."""
+        with self._lock:
+            users = [target for target, seat in self._routes.items() if seat.weights == weights]
+            if self._demand.waits(users):
+                return
+            self._demand.drop(users)
+        log.info("engine gives way", weights=str(weights))
+        self._stop_engine(weights)
+        self._bell.set()
 
     def _load(self, seat: Seat) -> None:
         assert seat.adapter is not None
@@ -335,27 +379,15 @@ class Fleet:
         except (ModelNotReadyException, ThrottlingException):
             return  # The engine died, or is full of other callers' requests: the next look tries again.
         except OutcropError as fault:
-            self._fail(target, f"the model does not answer: {fault}")
+            self._verdicts.failed(target, f"the model does not answer: {fault}")
             return
-        try:
-            throughput = self._store.throughputs.by_arn(target)
-            if throughput is None:
-                return
-            updating = throughput.status == "Updating"
-            settle = self._store.throughputs.updated if updating else self._store.throughputs.in_service
-            settle(target, self._now())
-        except Gone:
+        if not self._verdicts.proven(target):
             return
         with self._lock:
             self._routes[target] = seat
+            if not provisioned(target):
+                self._demand.ask(target, time.monotonic())
             self._lock.notify_all()
         # What served before may be taken away now.
         self._bell.set()
-        log.info("throughput in service", throughput=target, model=seat.adapter or BASE)
-
-    def _fail(self, target: str, reason: str) -> None:
-        try:
-            self._store.throughputs.failed(target, reason, self._now())
-        except Gone:
-            return
-        log.error("throughput failed", throughput=target, reason=reason)
+        log.info("model is served", target=target, model=seat.adapter or BASE)

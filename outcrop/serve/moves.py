@@ -1,58 +1,11 @@
 """What the fleet does next, as a pure function of what is wanted and what runs. No process, store or clock in here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-EngineState = Literal["loading", "serving", "down"]
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a model is served: an engine over these weights, and an adapter on it."""
-
-    weights: Path
-    """Also the engine's key: one engine serves a base and all its adapters."""
-    adapter: str | None = None
-    """The adapter's name on the engine; None: the weights as they are."""
-    folder: Path | None = None
-    """The adapter's files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """A model that somebody should be able to ask."""
-
-    target: str
-    """What callers name: a throughput's ARN, or a foundation model's long id."""
-    status: Literal["Creating", "InService", "Updating", "OnDemand"]
-    seats: tuple[Seat, ...]
-    """What serves now, then what is to serve; one where both are the same."""
-    broken: str | None = None
-    """Why the model to serve cannot be found; `seats` then lacks it."""
-
-    @property
-    def settling(self) -> bool:
-        """Somebody waits to hear whether its last seat works."""
-        return self.status in ("Creating", "Updating")
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """An engine as the moves see it."""
-
-    weights: Path
-    state: EngineState
-    adapters: frozenset[str] = frozenset()
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """Adapters that it would not load, and why."""
-    leased: frozenset[str | None] = frozenset()
-    """Adapters (None: the base) that are being asked now."""
-    fault: str | None = None
-    """Of an engine that is down: why its last start failed; None when it had served."""
-    retry_at: float = 0.0
-    """Of an engine that is down: not to be started before."""
+from outcrop.serve.room import NoRoom, Room
+from outcrop.serve.wants import Engine, Seat, Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +24,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Prove that the seat answers, then tell the store that the throughput is in service there."""
+    """Prove that the seat answers, then tell the store that the throughput or deployment is served there."""
 
     target: str
     seat: Seat
@@ -79,10 +32,25 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Tell the store that the throughput cannot be served."""
+    """Tell the store that the throughput or deployment cannot be served."""
 
     target: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell callers why there is no room for a model that nobody waits to hear of otherwise."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """End an engine that nobody asks now, for the sake of one that somebody waits for."""
+
+    weights: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,35 +68,44 @@ class Stop:
     weights: Path
 
 
-Move = Start | Load | Serve | Fail | Unload | Stop
+Move = Start | Load | Serve | Fail | Refuse | Evict | Unload | Stop
 
 
-def moves(wants: Sequence[Want], engines: Mapping[Path, Engine], clock: float) -> list[Move]:
+def moves(
+    wants: Sequence[Want],
+    engines: Mapping[Path, Engine],
+    clock: float,
+    *,
+    budget: int | None = None,
+    needs: Mapping[Path, int] | None = None,
+) -> list[Move]:
     """What brings the engines nearer to what is wanted, in the order in which to do it; each move once.
 
-    Nothing is taken away before what replaces it serves, nor while anybody still asks it.
+    Nothing is taken away before what replaces it serves, nor while anybody still asks it. budget: bytes that all
+    engines may hold together, None: no bound; needs: bytes of engines that may have to be started.
     """
     found: dict[Move, None] = {}
+    room = Room(budget, needs or {}, wants, engines)
     for want in wants:
         if want.settling and want.broken is not None:
             found[Fail(want.target, want.broken)] = None
         for seat in want.seats:
-            for move in _towards(want, seat, engines.get(seat.weights), clock):
+            for move in _towards(want, seat, engines.get(seat.weights), clock, room):
                 found[move] = None
     kept = {seat for want in wants for seat in want.seats}
     return [*found, *_away(kept, engines)]
 
 
-def _towards(want: Want, seat: Seat, engine: Engine | None, clock: float) -> Iterator[Move]:
+def _towards(want: Want, seat: Seat, engine: Engine | None, clock: float, room: Room) -> Iterator[Move]:
     """The next move towards serving one seat of one want."""
     settles = want.settling and want.broken is None and seat == want.seats[-1]
     if engine is None:
-        yield Start(seat.weights)
+        yield from _start(want, seat, room, settles=settles)
     elif engine.state == "down":
         if settles and engine.fault is not None:
             yield Fail(want.target, engine.fault)
         elif clock >= engine.retry_at:
-            yield Start(seat.weights)
+            yield from _start(want, seat, room, settles=settles)
     elif engine.state == "serving":
         if seat.adapter is None or seat.adapter in engine.adapters:
             if settles:
@@ -137,6 +114,19 @@ def _towards(want: Want, seat: Seat, engine: Engine | None, clock: float) -> Ite
             yield Load(seat)
         elif settles:
             yield Fail(want.target, engine.refused[seat.adapter])
+
+
+def _start(want: Want, seat: Seat, room: Room, *, settles: bool) -> Iterator[Move]:
+    """Start an engine if there is room, or make room, or say why there is none."""
+    try:
+        ended = room.claim(want, seat.weights)
+    except NoRoom as fault:
+        yield Fail(want.target, str(fault)) if settles else Refuse(want.target, str(fault))
+        return
+    if ended:
+        yield from (Evict(weights) for weights in ended)
+    elif ended is not None:
+        yield Start(seat.weights)
 
 
 def _away(kept: set[Seat], engines: Mapping[Path, Engine]) -> Iterator[Move]:

@@ -6,6 +6,7 @@ server, however the server ends.
 
 import json
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Sequence
@@ -89,6 +90,15 @@ class EngineProcess:
             file.seek(max(self._log_start, self.log.stat().st_size - TAIL_BYTES))
             tail = file.read().decode("utf-8", "replace").strip()
         return f"the engine {how}: {tail}" if tail else f"the engine {how}"
+
+    def memory(self) -> int:
+        """Bytes of memory that only it holds: pages of files can be given back; 0 where the kernel does not tell."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return 0
+        found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
 
     def ask_end(self) -> None:
         """Close its standard input: it ends by itself."""

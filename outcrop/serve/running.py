@@ -11,8 +11,8 @@ from typing import Final, Literal
 import structlog
 
 from outcrop.serve.line import Line
-from outcrop.serve.moves import Engine, EngineState, Seat
 from outcrop.serve.process import EngineProcess
+from outcrop.serve.wants import Engine, EngineState, Seat
 
 log = structlog.get_logger()
 
@@ -31,6 +31,8 @@ class Running:
     """One engine, up or down."""
 
     weights: Path
+    need: int = 0
+    """Least bytes that it takes, as far as its files tell."""
     process: EngineProcess | None = None
     line: Line | None = None
     """The way to it; None while it does not serve."""
@@ -51,7 +53,11 @@ class Running:
             state = "down" if self.process is None else "loading"
         leased = frozenset(name for name, count in self.leased.items() if count)
         adapters, refused = frozenset(self.adapters), dict(self.refused)
-        return Engine(self.weights, state, adapters, refused, leased, self.fault, self.retry_at)
+        return Engine(self.weights, state, adapters, refused, leased, self.fault, self.retry_at, self.bytes())
+
+    def bytes(self) -> int:
+        """Memory that it holds, and at least what it will hold once it has loaded; nothing while it is down."""
+        return max(self.need, self.process.memory()) if self.process is not None else 0
 
     def serves(self, seat: Seat) -> Line | None:
         """The line, if a prompt for this seat would be answered now."""

@@ -1,4 +1,7 @@
-"""From what is provisioned to where it is served: which weights, which adapter. Knows the store and the catalogue."""
+"""From what is promised or asked to where it is served: which weights, which adapter.
+
+Knows the store and the catalogue; nothing of engines.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +10,8 @@ from typing import Literal
 from outcrop.catalog.catalog import Catalog, effective_weights
 from outcrop.catalog.origin import origin_of_custom
 from outcrop.errors import OutcropError
-from outcrop.records import Throughput
-from outcrop.serve.moves import Seat, Want
+from outcrop.records import Deployment, Throughput
+from outcrop.serve.wants import Seat, Want
 from outcrop.store.store import Store
 
 CUSTOM_MODEL = ":custom-model/"
@@ -27,21 +30,39 @@ class Seating:
         status: Literal["Creating", "InService", "Updating"] = "InService"
         if throughput.status in ("Creating", "Updating"):
             status = "Creating" if throughput.status == "Creating" else "Updating"
-        seats: list[Seat] = []
-        broken: str | None = None
-        for arn in dict.fromkeys((throughput.model_arn, throughput.desired_model_arn)):
-            try:
-                seats.append(self.of_model(arn))
-            except OutcropError as fault:
-                broken = str(fault)
-        return Want(throughput.arn, status, tuple(seats), broken)
+        seats, broken = self._seats(throughput.model_arn, throughput.desired_model_arn)
+        return Want(throughput.arn, status, seats, broken, provisioned=True)
+
+    def of_deployment(self, deployment: Deployment) -> Want:
+        """A deployment's seats: what answers now, and what an update is to bring."""
+        if deployment.status == "Creating":
+            seats, broken = self._seats(deployment.model_arn)
+            return Want(deployment.arn, "Creating", seats, broken)
+        if deployment.update_status != "Updating":
+            seats, broken = self._seats(deployment.model_arn)
+            return Want(deployment.arn, "OnDemand", seats, broken)
+        if deployment.status == "Failed":
+            # What it was created for never answered, so there is nothing that could go on answering.
+            seats, broken = self._seats(deployment.desired_model_arn)
+            return Want(deployment.arn, "Creating", seats, broken)
+        seats, broken = self._seats(deployment.model_arn, deployment.desired_model_arn)
+        return Want(deployment.arn, "Updating", seats, broken)
 
     def of_base(self, model_id: str) -> Want:
         """The seat of a foundation model that is asked without throughput."""
-        try:
-            return Want(model_id, "OnDemand", (self.of_model(model_id),))
-        except OutcropError as fault:
-            return Want(model_id, "OnDemand", (), str(fault))
+        seats, broken = self._seats(model_id)
+        return Want(model_id, "OnDemand", seats, broken)
+
+    def _seats(self, *identifiers: str) -> tuple[tuple[Seat, ...], str | None]:
+        """The seats of models, each once, and why one of them has none."""
+        seats: list[Seat] = []
+        broken: str | None = None
+        for identifier in dict.fromkeys(identifiers):
+            try:
+                seats.append(self.of_model(identifier))
+            except OutcropError as fault:
+                broken = str(fault)
+        return tuple(seats), broken
 
     def of_model(self, identifier: str) -> Seat:
         """Where a custom model (ARN) or a foundation model (id or ARN) is served.

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from outcrop.serve.moves import Engine, Fail, Load, Move, Seat, Serve, Start, Stop, Unload, Want, moves
+from outcrop.serve.moves import Fail, Load, Move, Serve, Start, Stop, Unload, moves
+from outcrop.serve.wants import Engine, Seat, Want
 
 A, B = Path("/a"), Path("/b")
 BASE = Seat(A)

@@ -8,8 +8,8 @@ import pytest
 from outcrop.catalog.catalog import Catalog
 from outcrop.errors import OutcropError
 from outcrop.records import Model
-from outcrop.serve.moves import Seat
 from outcrop.serve.seats import Seating
+from outcrop.serve.wants import Seat
 from outcrop.store.database import Database
 from outcrop.store.store import Store
 from tests.store.resources import LONG_ID, job, model

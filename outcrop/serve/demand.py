@@ -1,0 +1,53 @@
+"""What is asked on demand: when each target was last asked, and how many calls wait for it.
+
+Touched under the fleet's lock only. Knows names and a clock's readings; nothing of engines.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from outcrop.serve.wants import Want
+
+
+@dataclass(slots=True)
+class Demand:
+    """Targets that were asked lately. keep: seconds for which a target is wanted after its last call."""
+
+    keep: float
+    _asked: dict[str, float] = field(default_factory=dict)
+    _waiting: "Counter[str]" = field(default_factory=Counter)
+
+    def ask(self, target: str, clock: float) -> None:
+        """It is asked now."""
+        self._asked[target] = clock
+
+    @contextmanager
+    def waiting(self, target: str) -> Iterator[None]:
+        """A call waits for it."""
+        self._waiting[target] += 1
+        try:
+            yield
+        finally:
+            self._waiting[target] -= 1
+            if not self._waiting[target]:
+                del self._waiting[target]
+
+    def recent(self, clock: float) -> list[str]:
+        """What was asked lately; the rest is forgotten."""
+        self._asked = {target: asked for target, asked in self._asked.items() if clock - asked <= self.keep}
+        return list(self._asked)
+
+    def mark(self, want: Want) -> Want:
+        """The want with what is known of its callers."""
+        return replace(want, last_asked=self._asked.get(want.target, 0.0), waited=self._waiting[want.target] > 0)
+
+    def waits(self, targets: Iterable[str]) -> bool:
+        """Whether a call waits for any of them."""
+        return any(self._waiting[target] for target in targets)
+
+    def drop(self, targets: Iterable[str]) -> None:
+        """Forget them until they are asked again."""
+        for target in targets:
+            self._asked.pop(target, None)
