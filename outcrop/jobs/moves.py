@@ -14,6 +14,9 @@ from outcrop.records import Job
 
 Kind = Literal["adopt", "start", "ask", "kill", "renew", "complete", "fail", "stopped"]
 
+AGAIN: Final = 75
+"""Exit status of a child whose trouble another start may mend; the last line of its log names it."""
+
 MESSAGE_CHARACTERS: Final = 2048
 """AWS's bound of failureMessage."""
 
@@ -135,6 +138,8 @@ def _of_ended(job: Job, ending: Event) -> Move:
 def obituary(sight: Sight) -> str:
     """Why a job is given up whose children die without a word: how the last one ended, and the end of its log."""
     times = f"{sight.spent} times at the same place" if sight.spent > 1 else "once"
+    if sight.code == AGAIN and sight.tail:
+        return shortened(f"{sight.tail.splitlines()[-1]} (met {times})")
     start = f"The training process ended without a result, {times}: it {_end(sight.code)}."
     if not sight.tail:
         return start + " Its log is empty."

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from outcrop.errors import OutcropError
+from outcrop.train.events import StartAgain
 
 KEPT: Final = 2
 ROOM_FOR: Final = 3
@@ -37,7 +37,7 @@ Tell = Callable[[str], None]
 """Gets a sentence for the person who follows the job."""
 
 
-class Unfit(OutcropError):
+class Unfit(StartAgain):
     """A checkpoint that no run can go on from; the message says why."""
 
 
@@ -83,7 +83,7 @@ class Checkpoints:
         for old in self._found()[KEPT:]:
             shutil.rmtree(old)
 
-    def load(self, tell: Tell, fit: Callable[[Checkpoint], None] = lambda found: None) -> Checkpoint | None:
+    def load(self, tell: Tell, fit: Callable[[Checkpoint], None] | None = None) -> Checkpoint | None:
         """The latest moment that a run can go on from; None where there is none.
 
         `fit` raises Unfit for a moment that its caller cannot use. What is unfit is told and removed, as the next
@@ -93,7 +93,8 @@ class Checkpoints:
         for folder in self._found():
             try:
                 found = self._read(folder)
-                fit(found)
+                if fit is not None:
+                    fit(found)
             except Unfit as why:
                 unfit += 1
                 tell(f"the checkpoint {folder.name} cannot be taken up: {why}")
@@ -155,16 +156,6 @@ def _verify(folder: Path) -> None:
     for name in (TENSORS, STATE):
         if sums[name] != checksum(folder / name):
             raise Unfit(f"it is damaged (the bytes of {name} are not those that were written)")
-
-
-def require_room(folder: Path, needed: int, what: str) -> None:
-    """Raise OutcropError unless the disk under the folder has so many bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OutcropError(
-            f"the disk under {folder} has {free / 1e6:,.0f} MB free; {what} need {needed / 1e6:,.0f} MB. "
-            "Free some space and start the job again"
-        )
 
 
 def settle(draft: Path, folder: Path) -> None:

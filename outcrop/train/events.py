@@ -5,13 +5,16 @@ Knows the file and the order of a job's parts; nothing of what the events mean t
 
 import json
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from outcrop.errors import OutcropError
+from outcrop.train.disk import PAUSE, full
 
 TERMINAL: Final = frozenset({"done", "failed", "stopped"})
 PARTS: Final = ("validation", "dataProcessing", "training")
@@ -23,6 +26,10 @@ class StopAsked(OutcropError):
     def __init__(self, step: int = 0, tokens: int = 0) -> None:
         super().__init__("stopped on request")
         self.step, self.tokens = step, tokens
+
+
+class StartAgain(OutcropError):
+    """This life cannot go on, but a fresh one can, from the last checkpoint; the message says why."""
 
 
 class Events:
@@ -49,10 +56,29 @@ class Events:
         """Append one event; terminal ones are on disk when this returns. Numbers must be finite."""
         at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         event = {"at": at, "kind": kind, **(fields or {}), **more}
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
         with self._lock:
-            self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
-        if kind in TERMINAL:
-            os.fsync(self._file.fileno())
+            self._append(line)
+            if kind in TERMINAL:
+                os.fsync(self._file.fileno())
+
+    def _append(self, line: bytes) -> None:
+        """Write a whole line. A full disk is waited for: it leaves no way to tell of a failure either."""
+        handle = self._file.fileno()
+        end, told = os.fstat(handle).st_size, False
+        while True:
+            try:
+                if os.write(handle, line) == len(line):
+                    return
+            except OSError as error:
+                if not full(error):
+                    raise
+            # The last bytes of room may have taken the first bytes of the line.
+            os.ftruncate(handle, end)
+            if not told:
+                print("the disk is full: the job waits for room to tell how it goes", file=sys.stderr, flush=True)
+            told = True
+            time.sleep(PAUSE)
 
     def part(self, part: str, status: str) -> None:
         """Append a part's state unless it already was said: a resumed life repeats nothing that is over."""

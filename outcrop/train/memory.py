@@ -4,15 +4,20 @@ The bound is from below (weights, gradients, optimizer), so what is refused coul
 headers of the weights; torch is asked only about a GPU.
 """
 
+import errno
 import resource
 import sys
 from pathlib import Path
+from typing import Final
 
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.sources import memory
 from outcrop.sources.look import look
 from outcrop.sources.memory import Memory, gigabytes
+
+_RAN_OUT: Final = ("can't allocate memory", "cannot allocate memory", "out of memory", "failed to map segment")
+"""Of texts: torch's allocator, the system, a GPU's libraries, the loader of a library."""
 
 
 def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
@@ -50,6 +55,24 @@ def usage() -> dict[str, int]:
         "peak_bytes": peak if sys.platform == "darwin" else peak * 1024,
         "device_peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
     }
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory was not to be had: Python's own error, the system's, torch's of the machine or of a GPU."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # torch has no class of its own for the machine's memory, and is not imported to ask for that of a GPU's.
+    words = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(mark in words for mark in _RAN_OUT)
+
+
+def out_of_memory(error: BaseException) -> str:
+    """What a person is told when memory ran out under way."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"Ran out of memory ({first}). What helps: shorter examples (maxSequenceLength); or method=lora; or smaller "
+        "weights (`outcrop models use`); or ending what else uses memory here; or a larger machine"
+    )
 
 
 def _gpu() -> Memory | None:

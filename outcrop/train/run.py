@@ -5,24 +5,27 @@ events.jsonl; what it prints goes to whoever caught its output. Started again in
 was; started twice at once, the second one leaves. torch is imported only once the data is known to be good.
 """
 
-import errno
 import fcntl
 import os
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from safetensors import SafetensorError
 
 from outcrop.datasets.plan import Plan, plan_document
 from outcrop.errors import OutcropError
 from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.train.deliver import Courier, Curves, Destination, export, patiently
-from outcrop.train.events import Events, StopAsked
+from outcrop.train.disk import full, wait_for_room
+from outcrop.train.ear import listening
+from outcrop.train.events import Events, StartAgain, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
-from outcrop.train.memory import require_memory, usage
+from outcrop.train.memory import out_of_memory, ran_out, require_memory, usage
 from outcrop.train.start import course, gauge, load, open_plan, read_spec, require_disk, work_key
 
 if TYPE_CHECKING:
@@ -36,7 +39,11 @@ UNEXPECTED: Final = "Encountered an unexpected error when processing the request
 """AWS's sentence for a fault of its own (facts 5.4)."""
 
 AGAIN: Final = 75
-"""Exit status (sysexits' EX_TEMPFAIL) of a life that needs fresh credentials to go on: start it again."""
+"""Exit status (sysexits' EX_TEMPFAIL) of a life whose trouble a fresh one may be spared: start it again. The last line
+of its log says what the trouble was."""
+
+BESIDE_WEIGHTS: Final = 16 << 20
+"""Bytes of room for what lies beside the finished weights: their story, and a tokenizer."""
 
 PASSING: Final = (StorageAway, CredentialsExpired)
 
@@ -52,17 +59,20 @@ class Run:
         self._client = ObjectClient(patience=10.0)
         self._destination = Destination(self._spec.output, self._spec.job_id)
         self._curves = Curves()
+        self._trained: dict[int, int] = {}
         for event in events.past:
-            self._curves.feed(event)
+            self._take_in(event)
 
     def work(self) -> None:
         """Do the whole job; ends with its done event."""
-        datasets = self._validate()
-        plan, learner = self._process()
-        self._events.part("training", "InProgress")
-        gauge = self._gauge(plan, learner)
+        with self._listening():
+            datasets = self._validate()
+            plan, learner = self._process()
+            self._events.part("training", "InProgress")
+            gauge = self._gauge(plan, learner)
         progress = self._train(plan, learner, gauge)
-        self._deliver(plan, learner, datasets, progress)
+        with self._listening():
+            self._deliver(plan, learner, datasets, progress)
         self._events.part("training", "Completed")
         # What really was needed, beside what an estimate foretold.
         self._events.emit("usage", usage())
@@ -119,15 +129,17 @@ class Run:
 
         def emit(kind: str, **members: Any) -> None:
             for event in gauge.read(kind, members):
-                self._curves.feed(event)
+                self._take_in(event)
                 self._events.emit(event.pop("kind"), event)
 
         courier.start()
         try:
             progress = train(learner, course(self._spec, plan), checkpoints, emit, self._stop.exists)
-            courier.finish(self._pulse)
+            with self._listening():
+                courier.finish(self._pulse)
         finally:
-            courier.close()
+            with self._listening():  # an upload that hangs must not keep a stopped run
+                courier.close()
         return progress
 
     def _deliver(self, plan: Plan, learner: "TextLearner", datasets: list[Dataset], progress: "Progress") -> None:
@@ -139,9 +151,19 @@ class Run:
         if not folder.exists():
             draft = self._directory / "model.draft"
             shutil.rmtree(draft, ignore_errors=True)
-            learner.save(draft, Path(self._spec.base), self._spec.base_name)
-            write(lineage(self._spec, plan, datasets, learner, progress, folder=draft), draft)
-            settle(draft, folder)
+            # All the training is in the last checkpoint: what is missing is waited for, whoever took it meanwhile.
+            needed = learner.result_bytes(Path(self._spec.base)) + BESIDE_WEIGHTS
+            wait_for_room(self._directory, needed, "the finished weights", self._pulse, self._warn)
+            try:
+                learner.save(draft, Path(self._spec.base), self._spec.base_name)
+                write(lineage(self._spec, plan, datasets, learner, progress, folder=draft), draft)
+                settle(draft, folder)
+            except (OSError, SafetensorError) as error:
+                if not full(error):
+                    raise
+                shutil.rmtree(draft)
+                # A model may be spent by its saving, so only a fresh life can save it again.
+                raise StartAgain(f"The disk is full: {error}") from error
         told = self._destination.file(LINEAGE_FILE)
         self._patiently(lambda: self._client.upload(folder / LINEAGE_FILE, told))
         if self._spec.export:
@@ -152,7 +174,26 @@ class Run:
 
     def _pulse(self) -> None:
         if self._stop.exists():
-            raise StopAsked
+            raise StopAsked(*self._so_far())
+
+    def _listening(self) -> AbstractContextManager[None]:
+        """While this is open a stop is obeyed at once, whatever this thread is doing."""
+
+        def leave() -> None:
+            _tell_stop(self._events, StopAsked(*self._so_far()))
+            os._exit(0)
+
+        return listening(self._stop.exists, leave)
+
+    def _so_far(self) -> tuple[int, int]:
+        """Steps that were done and the tokens of their examples, over all lives."""
+        return max(self._trained, default=-1) + 1, sum(self._trained.values())
+
+    def _take_in(self, event: Mapping[str, Any]) -> None:
+        """Follow what is told of training, by this life and by those before it."""
+        self._curves.feed(event)
+        if event["kind"] == "step":
+            self._trained[event["step"]] = event["tokens"]
 
     def _warn(self, sentence: str) -> None:
         self._events.emit("log", level="warning", message=sentence)
@@ -182,21 +223,32 @@ def _live(directory: Path, events: Events) -> int:
     try:
         Run(directory, events).work()
     except StopAsked as stopped:
-        events.close_open_part("Stopped")
-        events.emit("stopped", step=stopped.step, tokens=stopped.tokens)
+        _tell_stop(events, stopped)
     except CredentialsExpired as error:
         # After hours of training the work must not be lost to a session that ran out: all of it is in the checkpoint.
         print(f"the credentials ran out: {error}", file=sys.stderr)
+        return AGAIN
+    except StartAgain as error:
+        print(error, file=sys.stderr)
         return AGAIN
     except OutcropError as error:
         _fail(events, str(error))
     except Exception as error:  # the border: whatever it is becomes a state and a sentence
         traceback.print_exc()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if ran_out(error):
+            # Others may have taken it, and be gone when the next life is there.
+            print(out_of_memory(error), file=sys.stderr)
+            return AGAIN
+        if full(error):
             _fail(events, f"The disk is full: {error}")
         else:
             _fail(events, f"{UNEXPECTED} ({type(error).__name__}: {error})")
     return 0
+
+
+def _tell_stop(events: Events, stopped: StopAsked) -> None:
+    events.close_open_part("Stopped")
+    events.emit("stopped", step=stopped.step, tokens=stopped.tokens)
 
 
 def _fail(events: Events, message: str) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from outcrop.datasets.plan import Plan, evaluations
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
+from outcrop.train.disk import require_room
 
 if TYPE_CHECKING:
     from outcrop.train.gauge import Gauge, Machine
@@ -117,7 +118,7 @@ def _machine(learner: "TextLearner") -> "Machine | None":
 
 def require_disk(directory: Path, trainable: int, result: int, *, early_stopping: bool = False) -> None:
     """Raise OutcropError unless checkpoints and a result of so many bytes will fit: better now than after hours."""
-    from outcrop.train.checkpoint import ROOM_FOR, require_room
+    from outcrop.train.checkpoint import ROOM_FOR
 
     # A parameter and AdamW's two moments, four bytes each, in every checkpoint; and the best weights so far where the
     # run may end with them.

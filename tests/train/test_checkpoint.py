@@ -1,4 +1,4 @@
-"""Checkpoints by themselves and under a loop: two are kept, damage is met, told and survived, versions are told apart."""
+"""Checkpoints alone and under a loop: two are kept, damage is met, told and survived, versions are told apart."""
 
 import json
 import shutil

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from outcrop.errors import OutcropError
-from outcrop.train.checkpoint import Checkpoints, require_room
+from outcrop.train.checkpoint import Checkpoints
+from outcrop.train.disk import require_room
 from outcrop.train.events import StopAsked
 from outcrop.train.loop import Course, Progress, Tally, rate, train
 
