@@ -93,7 +93,9 @@ def moves(
             for move in _towards(want, seat, engines.get(seat.weights), clock, room):
                 found[move] = None
     kept = {seat for want in wants for seat in want.seats}
-    return [*found, *_away(kept, engines)]
+    evicted = {move.weights for move in found if isinstance(move, Evict)}
+    staying = {weights: engine for weights, engine in engines.items() if weights not in evicted}
+    return [*found, *_away(kept, staying)]
 
 
 def _towards(want: Want, seat: Seat, engine: Engine | None, clock: float, room: Room) -> Iterator[Move]:

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 
 from outcrop.catalog.catalog import Catalog
-from outcrop.records import Job, Model, Prompt, Throughput
+from outcrop.records import Deployment, Job, Model, Prompt, Throughput
 from outcrop.serve.fleet import Fleet
 from outcrop.store.database import Database
 from outcrop.store.store import Store
-from tests.store.resources import LONG_ID, REGION, job, model, throughput
+from tests.store.resources import LONG_ID, REGION, deployment, job, model, throughput
 
 ECHO = (sys.executable, str(Path(__file__).parent.parent / "echo_engine.py"))
 
@@ -110,6 +110,24 @@ class World:
 
     def throughput(self, arn: str) -> Throughput:
         found = self.store.throughputs.by_arn(arn)
+        assert found is not None
+        return found
+
+    def deploy(self, number: int, model_arn: str) -> str:
+        """A deployment that is Creating."""
+        made = self.store.deployments.add(deployment(number, model_arn=model_arn))
+        self.fleet.wake()
+        return made.arn
+
+    def deployed(self, arn: str) -> Deployment:
+        """Wait until a deployment is neither Creating nor being updated."""
+
+        def settled() -> bool:
+            found = self.store.deployments.by_arn(arn)
+            return found is not None and found.status != "Creating" and found.update_status != "Updating"
+
+        until(settled)
+        found = self.store.deployments.by_arn(arn)
         assert found is not None
         return found
 

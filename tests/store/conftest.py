@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.store.database import Database
+from outcrop.store.deployments import DeploymentStore
 from outcrop.store.jobs import JobStore
 from outcrop.store.models import ModelStore
 from outcrop.store.tags import TagStore
@@ -33,6 +34,11 @@ def models(database: Database) -> ModelStore:
 @pytest.fixture
 def throughputs(database: Database) -> ThroughputStore:
     return ThroughputStore(database)
+
+
+@pytest.fixture
+def deployments(database: Database) -> DeploymentStore:
+    return DeploymentStore(database)
 
 
 @pytest.fixture

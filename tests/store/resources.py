@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from outcrop.records import Job, Model, Throughput
+from outcrop.records import Deployment, Job, Model, Throughput
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -79,3 +79,21 @@ def throughput(number: int = 1, *, region: str = REGION, model_arn: str = BASE_A
         "modified": at(number),
     }
     return Throughput(**(values | fields))
+
+
+def deployment(number: int = 1, *, region: str = REGION, model_arn: str | None = None, **fields: Any) -> Deployment:
+    """A fresh deployment of the model of the same number."""
+    deployment_id = f"dep{number:09d}"
+    served = model_arn or model(number, region=region).arn
+    values: dict[str, Any] = {
+        "arn": f"arn:aws:bedrock:{region}:{ACCOUNT}:custom-model-deployment/{deployment_id}",
+        "id": deployment_id,
+        "name": f"deployment-{number}",
+        "region": region,
+        "status": "Creating",
+        "model_arn": served,
+        "desired_model_arn": served,
+        "created": at(number),
+        "modified": at(number),
+    }
+    return Deployment(**(values | fields))
