@@ -1,8 +1,8 @@
 """What an object of a dataset's line must hold, told with the place of what is wrong. Knows located JSON, no format."""
 
 import re
-from collections.abc import Collection
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final
 
 from outcrop.datasets.faults import RefusalError
@@ -44,18 +44,18 @@ def text(node: Node, name: str, where: str = "") -> str:
     return found.text
 
 
-def only(node: Node, allowed: Collection[str], where: str = "") -> None:
+def only(node: Node, allowed: tuple[str, ...], where: str = "") -> None:
     """No other members than these."""
     for member in node.members:
         if member.name not in allowed:
-            listed = " and ".join(sorted(allowed, key=list(allowed).index))
+            listed = " and ".join(allowed)
             raise RefusalError(
                 member.start,
                 f"unknown member {where}{member.name}{_meant(member.name, allowed)}; only {listed} may stand here",
             )
 
 
-def others(node: Node, known: Collection[str], where: str = "") -> tuple[Member, ...]:
+def others(node: Node, known: tuple[str, ...], where: str = "") -> tuple[Member, ...]:
     """Members beside the known ones, for formats that allow them; a misspelling of a known one is none of them."""
     found = tuple(member for member in node.members if member.name not in known)
     for member in found:
@@ -65,7 +65,8 @@ def others(node: Node, known: Collection[str], where: str = "") -> tuple[Member,
     return found
 
 
-def _meant(name: str, known: Collection[str]) -> str:
+@lru_cache(maxsize=256)  # in a file of another format every line asks the same
+def _meant(name: str, known: tuple[str, ...]) -> str:
     lower = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.8)
     return f" (is {lower[close[0]]} meant?)" if close else ""
