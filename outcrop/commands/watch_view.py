@@ -35,7 +35,8 @@ def ending(job: Job, story: Story) -> tuple[str, ...]:
     if story.ending is None or story.ending.kind != "done":
         lines += _measured(job)
     if job.model_arn:
-        lines += [f"model {job.request['customModelName']}", f"outcrop models show {shlex.quote(job.model_arn)}"]
+        name = job.request["customModelName"]
+        lines.append(f"model {name}: outcrop models show {shlex.quote(name)}")
     return tuple(lines)
 
 

@@ -21,6 +21,8 @@ FALL: Final = 0.01
 """Relative fall of the training loss below which it has not moved."""
 CERTAINTY: Final = 0.05
 """Two standard errors of that fall, at most, relative: so that a fall of this size would have been seen."""
+STILL: Final = 0.001
+"""Relative change of the validation loss between the first evaluation and the latest that is none."""
 FEWEST_STEPS: Final = 20
 """After the warm-up, before anything is said of learning."""
 SOON: Final = 320
@@ -32,6 +34,8 @@ FEWEST_BEFORE: Final = 20
 """Of those, at least: what a run is used to must be known first."""
 FAR: Final = 10.0
 """Times the median norm that a norm is far away."""
+RARE: Final = 3.0
+"""Standard deviations of the logarithm, likewise: norms and losses of single examples spread widely upwards."""
 RECENT: Final = 10
 OFTEN: Final = 3
 """So many far norms among the recent ones: a single one is a strange example, which clipping is for."""
@@ -46,6 +50,8 @@ SPIKE: Final = 0.5
 """Relative rise of the smoothed loss above the mean before that is a spike."""
 LEAST_SPIKE: Final = 0.3
 """The same in nats a token: a loss near zero has strange examples, not spikes."""
+RARER: Final = 5.0
+"""As RARE, for the single loss that makes the spike."""
 SMOOTHED_NOISE: Final = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING))
 """Standard deviation of a smoothed loss over that of the losses."""
 SPIKE_NOISE: Final = 5.0
@@ -103,9 +109,10 @@ def overfitting(curve: Curve, terms: Terms) -> Sign | None:
 
 
 def idleness(curve: Curve, terms: Terms) -> Sign | None:
-    """The loss has not fallen since the run began, and this can be told from noise."""
+    """The loss has not fallen since the run began: more than noise would hide, or the validation loss proves it."""
     count = len(curve.losses)
-    if count < terms.warmup_steps + FEWEST_STEPS or not _judged(count, terms.steps):
+    still = _stands_still(curve)
+    if count < terms.warmup_steps + FEWEST_STEPS or not (still or _judged(count, terms.steps)):
         return None
     width = count // 4
     before, after = curve.losses[:width], curve.losses[-width:]
@@ -114,28 +121,30 @@ def idleness(curve: Curve, terms: Terms) -> Sign | None:
         return None
     fall = level - fmean(after)
     doubt = 2 * math.sqrt((_spread(before) ** 2 + _spread(after) ** 2) / width)
-    if fall >= FALL * level or doubt >= CERTAINTY * level:
+    rises = fall < -max(doubt, FALL * level)
+    moved = fall >= doubt if still else fall >= FALL * level or (doubt >= CERTAINTY * level and not rises)
+    if moved:
         return None
-    moved = "rises" if fall < -doubt else "does not fall"
     advice = (
         f"the {terms.rate} is most likely too large"
-        if fall < -doubt
+        if rises
         else f"a larger {terms.rate} helps if it is too small for this base; if the base knows these data already, "
         "there is nothing to learn; if completions do not follow from their prompts, nothing can be learnt"
     )
     return Sign(
         "idleness",
-        f"the run does not learn: the training loss {moved}, from {level:.4f} in the first {width} steps to "
-        f"{fmean(after):.4f} in the last {width} of {count}: {advice}",
+        f"the run does not learn: the training loss {'rises' if rises else 'does not fall'}, from {level:.4f} in the "
+        f"first {width} steps to {fmean(after):.4f} in the last {width} of {count}: {advice}",
     )
 
 
 def explosion(curve: Curve, terms: Terms) -> Sign | None:
-    """Gradients far above what they were, again and again, or clipped all along while the loss rises."""
+    """Gradients far above what they were, again and again; or what they do: a loss that rises and stays high."""
     used, recent = curve.norms[:-RECENT][-WINDOW:], curve.norms[-RECENT:]
     if len(used) >= FEWEST_BEFORE:
         usual = median(used)
-        far = [norm for norm in recent if norm > max(FAR * usual, terms.clip)]
+        bound = max(usual * max(FAR, math.exp(RARE * _log_spread(used))), terms.clip)
+        far = [norm for norm in recent if norm > bound]
         if len(far) >= OFTEN:
             return Sign(
                 "explosion",
@@ -143,6 +152,25 @@ def explosion(curve: Curve, terms: Terms) -> Sign | None:
                 f"{max(far):.3g}, where {usual:.3g} was usual: a smaller {terms.rate} or a larger batchSize helps; "
                 "look for examples that are broken or unlike the others",
             )
+    return _worse(curve, terms) or _clipped(curve, terms)
+
+
+def _worse(curve: Curve, terms: Terms) -> Sign | None:
+    """Worse than the untouched base, which the first step's loss is of."""
+    first, recent = curve.losses[0] if curve.losses else 0.0, curve.losses[-FEWEST_STEPS:]
+    level = fmean(recent) if recent else 0.0
+    if len(curve.losses) <= FEWEST_STEPS or level <= UPWARDS * first or level - first <= BEYOND_NOISE * _spread(recent):
+        return None
+    return Sign(
+        "explosion",
+        f"exploding gradients: the training loss is {level:.4f} in the last {len(recent)} steps and was {first:.4f} "
+        f"before anything was learnt; the gradient norm went up to {max(curve.norms):.3g}: a smaller {terms.rate} "
+        "helps",
+    )
+
+
+def _clipped(curve: Curve, terms: Terms) -> Sign | None:
+    """Clipped in nearly every step, and the loss rises all the same."""
     losses = curve.losses[-WINDOW:]
     clipped = sum(norm > terms.clip for norm in curve.norms[-WINDOW:])
     if len(losses) < WINDOW or clipped < CLIPPED * WINDOW or not _rises(losses):
@@ -163,9 +191,10 @@ def spike(curve: Curve, terms: Terms) -> Sign | None:
         return None
     level = fmean(before)
     noise = SPIKE_NOISE * SMOOTHED_NOISE * _spread(before)
-    if curve.smoothed - level < max(SPIKE * level, LEAST_SPIKE, noise):
-        return None
     place = max(range(len(curve.losses) - RECENT, len(curve.losses)), key=curve.losses.__getitem__)
+    usual = median(before) * math.exp(RARER * _log_spread(before))
+    if curve.smoothed - level < max(SPIKE * level, LEAST_SPIKE, noise) or curve.losses[place] < usual:
+        return None
     return Sign(
         "spike",
         f"a spike in the loss: {curve.losses[place]:.4f} at step {curve.steps[place] + 1}, where {level:.4f} was "
@@ -201,6 +230,19 @@ def _spread(values: Sequence[float]) -> float:
     """Standard deviation; statistics.pstdev is exact, and a hundred times slower."""
     mean = fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
+def _log_spread(values: Sequence[float]) -> float:
+    """Standard deviation of the natural logarithms."""
+    return _spread([math.log(max(value, 1e-12)) for value in values])
+
+
+def _stands_still(curve: Curve) -> bool:
+    """Whether the validation loss, in which no draw of examples hides anything, is what it was."""
+    if len(curve.evaluations) < 2:
+        return False
+    first, latest = curve.evaluations[0].loss, curve.evaluations[-1].loss
+    return abs(latest - first) < STILL * first
 
 
 def _rises(losses: Sequence[float]) -> bool:

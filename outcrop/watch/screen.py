@@ -21,7 +21,10 @@ from outcrop.watch.story import PARTS, Part, Story
 
 REFRESHES: Final = 4
 """A second."""
-BAR: Final = 28
+BAR: Final = (10, 28)
+"""Columns of a bar, at least and at most."""
+NOTE: Final = 48
+"""Columns that a part's note should have before its bar grows."""
 TALLEST: Final = 8
 """Rows of the loss curve, at most."""
 REMARKS: Final = 6
@@ -64,9 +67,11 @@ class Screen:
         return lines
 
     def _bars(self, width: int) -> Table:
+        titles = max(map(len, PARTS.values()))
+        bar = min(max(width - titles - NOTE - 2, BAR[0]), BAR[1])
         table = Table.grid(padding=(0, 1))
-        table.add_column(no_wrap=True, width=max(map(len, PARTS.values())) + 1)
-        table.add_column(width=min(BAR, width // 3))
+        table.add_column(no_wrap=True, width=titles, min_width=titles)
+        table.add_column(width=bar, min_width=bar)
         table.add_column(no_wrap=True, overflow="ellipsis")
         for name, title in PARTS.items():
             part = self.story.parts[name]
