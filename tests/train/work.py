@@ -14,6 +14,8 @@ import msgspec
 from outcrop.records import TrainSpec
 from tests.train.shelf import Shelf
 
+MORTAL = Path(__file__).with_name("mortal.py")
+
 
 class Work:
     """One job directory and the children started on it."""
@@ -24,6 +26,13 @@ class Work:
         (directory / "spec.json").write_bytes(msgspec.json.encode(spec))
 
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
+        return self._spawn([*options, "-P", "-m", "outcrop.train.run"])
+
+    def mortal(self, event: str, pattern: str, count: int) -> "subprocess.Popen[bytes]":
+        """A child that kills itself at that instant; see mortal.py."""
+        return self._spawn([str(MORTAL), event, pattern, str(count)])
+
+    def _spawn(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
         environment = os.environ | {
             "AWS_ENDPOINT_URL_S3": self._shelf.url,
             "AWS_ACCESS_KEY_ID": "a",
@@ -31,7 +40,7 @@ class Work:
             "AWS_DEFAULT_REGION": "us-east-1",
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, *options, "-P", "-m", "outcrop.train.run", str(self.directory)]
+        command = [sys.executable, *arguments, str(self.directory)]
         with (self.directory / "log.txt").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
