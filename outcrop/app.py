@@ -3,12 +3,15 @@
 Everything is built once here and passed by argument; nothing below this floor reads a setting.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any, Final
+from functools import partial
+from ipaddress import ip_address
+from typing import IO, Any, Final, Literal
 
 from outcrop.api import bedrock, bedrock_runtime, iam, s3
 from outcrop.api.call import Call, Rooms, admit
@@ -25,14 +28,17 @@ from outcrop.migrations import opened
 from outcrop.objects.client import S3Uri
 from outcrop.objects.disk import Disk
 from outcrop.records import Key
+from outcrop.serve.figures import CONTENT_TYPE, FleetCollector, page
 from outcrop.serve.fleet import Fleet
+from outcrop.serve.meter import Meter
 from outcrop.serve.size import budget
 from outcrop.settings import Settings
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
 
 HEALTH: Final = b'{"status":"ok"}\n'
-HEALTH_HEADERS: Final = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(HEALTH))]
+Readers = Literal["loopback", "everyone", "nobody"]
+"""Of /metrics."""
 
 Operation = Callable[[Call, Mapping[str, Any]], Mapping[str, Any] | Reply]
 
@@ -105,18 +111,35 @@ class Service:
         self.lock.close()
 
 
-def front_door(gateway: Gateway) -> Application:
-    """The ASGI application: /health for whoever watches the process, all else to the gateway."""
+def front_door(gateway: Gateway, metrics: Callable[[], bytes], readers: Readers) -> Application:
+    """The ASGI application: /health for whoever watches the process, /metrics for its readers, all else to the gateway.
+
+    A signed request is AWS's, whatever its path: a bucket may have these names.
+    """
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         signed = any(name == b"authorization" for name, _ in scope["headers"])
-        if scope["path"] == "/health" and scope["method"] in ("GET", "HEAD") and not signed:
-            await send({"type": "http.response.start", "status": 200, "headers": HEALTH_HEADERS})
-            await send({"type": "http.response.body", "body": HEALTH if scope["method"] == "GET" else b""})
-            return
-        await gateway(scope, receive, send)
+        asked = scope["path"] if scope["method"] in ("GET", "HEAD") and not signed else None
+        if asked == "/health":
+            await _page(scope, send, b"application/json", HEALTH)
+        elif asked == "/metrics" and _may_read(scope, readers):
+            # It asks every engine, so not in the event loop.
+            await _page(scope, send, CONTENT_TYPE, await asyncio.to_thread(metrics))
+        else:
+            await gateway(scope, receive, send)
 
     return application
+
+
+def _may_read(scope: Mapping[str, Any], readers: Readers) -> bool:
+    client = scope.get("client")
+    return readers == "everyone" or (readers == "loopback" and client is not None and ip_address(client[0]).is_loopback)
+
+
+async def _page(scope: Mapping[str, Any], send: Any, content_type: bytes, body: bytes) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
 
 
 def build(settings: Settings) -> Service:
@@ -143,6 +166,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     disk = Disk(directory.buckets)
     disk.sweep(store.objects)
     directory.sweep_spool()
+    meter = Meter()
     fleet = Fleet(
         store=store,
         catalog=catalog,
@@ -152,8 +176,10 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         threads=settings.engine_threads,
         on_demand_wait=settings.on_demand_wait_seconds,
         on_demand_keep=settings.on_demand_keep_seconds,
+        meter=meter,
         memory=budget(settings.engine_memory_gb),
     )
+    meter.registry.register(FleetCollector(fleet.snapshot))
     # Chosen now: the children's endpoint has it, and the listener comes last.
     port = Port(settings.host, settings.port)
     endpoint = endpoint_at(settings.host, port.number)
@@ -175,7 +201,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         endpoint=settings.s3_endpoint or endpoint,
         now=now,
         environment=threads,
-        rules=Rules(capacity=settings.training_jobs),
+        rules=Rules(capacity=settings.training_jobs, attempts=settings.training_attempts),
     )
     rehearsal = Rehearsal(
         specify,
@@ -221,7 +247,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         rooms=rooms,
         gateway=gateway,
         scheduler=scheduler,
-        listener=Listener(front_door(gateway), port),
+        listener=Listener(front_door(gateway, partial(page, meter.registry), settings.metrics), port),
         new=new,
         lock=lock,
     )

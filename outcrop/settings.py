@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     training_jobs: Annotated[int, Field(ge=1)] = 1
     """Jobs trained at the same time; the others wait in their order."""
 
+    training_attempts: Annotated[int, Field(ge=1)] = 3
+    """Starts of a job's training process without progress between them, before the job fails for it."""
+
     training_threads: Annotated[int, Field(ge=0)] = 0
     """Threads of a training child; 0 means one a core."""
 
@@ -78,6 +81,10 @@ class Settings(BaseSettings):
 
     deployments_in_progress: Annotated[int, Field(ge=1)] = 10
     """Custom model deployments that may be Creating at the same time (one account on AWS had a quota of 2)."""
+
+    metrics: Literal["loopback", "everyone", "nobody"] = "loopback"
+    """Who may read /metrics without a signature: callers on this machine, everyone who reaches the port, or nobody. It
+    names models and tells how much they are used; behind a proxy on this machine every caller is on this machine."""
 
     model_units: Annotated[int, Field(ge=1)] = 10
     """Model units that may be provisioned in all (AWS's quota L-BE77399C is 0 until one asks)."""

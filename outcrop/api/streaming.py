@@ -105,11 +105,11 @@ class Streamed:
             while not state.waiting:
                 self._take(await anext(self._pieces))
         except PromptTooLong as fault:
-            await self.aclose()
+            await self._end(fault)
             raise self._script.refuse(fault) from fault
-        except ModelErrorException as fault:
-            await self.aclose()
-            if not state.told:
+        except ServiceError as fault:
+            await self._end(fault)
+            if not state.told or not isinstance(fault, ModelErrorException):
                 raise
             raise ModelStreamErrorException(
                 fault.message, originalStatusCode=fault.status, originalMessage=fault.message
@@ -125,6 +125,7 @@ class Streamed:
         state, script = self._state, self._script
         if state.first_byte is None:
             state.first_byte = milliseconds(self._start)
+            self._lease.heard()
         state.tally.add(piece)
         events = script.events(piece)
         if state.tally.ends == script.generations:
@@ -141,12 +142,19 @@ class Streamed:
 
     async def aclose(self) -> None:
         """End the engine's work and the lease; may be called again."""
+        await self._end(None)
+
+    async def _end(self, fault: ServiceError | None) -> None:
+        """As aclose; the lease is told what went wrong."""
         try:
             await self._pieces.aclose()
         finally:
             if self._state.tally.ends < self._script.generations:
                 self._charge()
-            self._held.close()
+            if fault is None:
+                self._held.close()
+            else:
+                self._held.__exit__(type(fault), fault, fault.__traceback__)
 
 
 async def _generations(lease: Lease, prompt: Prompt, number: int) -> AsyncGenerator[Piece, None]:

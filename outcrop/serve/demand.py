@@ -34,6 +34,11 @@ class Demand:
             if not self._waiting[target]:
                 del self._waiting[target]
 
+    @property
+    def queue(self) -> dict[str, int]:
+        """Calls that wait, by target."""
+        return dict(self._waiting)
+
     def recent(self, clock: float) -> list[str]:
         """What was asked lately; the rest is forgotten."""
         self._asked = {target: asked for target, asked in self._asked.items() if clock - asked <= self.keep}

@@ -23,7 +23,9 @@ from outcrop.catalog.catalog import Catalog
 from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
 from outcrop.records import Prompt, Throughput
 from outcrop.serve.demand import Demand
+from outcrop.serve.figures import Snapshot
 from outcrop.serve.line import Line
+from outcrop.serve.meter import Meter
 from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, Stop, Unload, moves
 from outcrop.serve.process import EngineCommand, EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
@@ -61,6 +63,8 @@ class Lease:
     """What the model is called on the line."""
     charge: Callable[[int, int], None]
     """Tells how many tokens the prompt and the answer really had; nothing told is nothing charged."""
+    heard: Callable[[], None] = lambda: None
+    """Tells that the first piece of a streamed answer is there."""
 
 
 class Fleet:
@@ -68,8 +72,8 @@ class Fleet:
 
     models: folder of custom models, one an id; logs: where engines write; threads: of an engine, 0 for its own choice;
     on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that what is served on
-    demand stays loaded after its last call; program: what starts an engine; memory: bytes that all engines together may
-    take, None for no bound; size: least bytes of an engine over a folder of weights.
+    demand stays loaded after its last call; program: what starts an engine; meter: what counts calls; memory: bytes
+    that all engines together may take, None for no bound; size: least bytes of an engine over a folder of weights.
     """
 
     def __init__(
@@ -84,11 +88,12 @@ class Fleet:
         on_demand_wait: float = 60.0,
         on_demand_keep: float = 900.0,
         program: tuple[str, ...] = OWN_ENGINE,
+        meter: Meter | None = None,
         memory: int | None = None,
         size: Callable[[Path], int] = needed,
     ) -> None:
         self._store, self._logs = store, logs
-        self._verdicts = Verdicts(store, now)
+        self._verdicts, self._meter = Verdicts(store, now), meter or Meter()
         self._seating = Seating(store, catalog, models)
         self._command = EngineCommand(program, ("--threads", str(threads)) if threads else ())
         self._wait, self._memory, self._size = on_demand_wait, memory, cache(size)
@@ -129,6 +134,14 @@ class Fleet:
         """Look at the store now."""
         self._bell.set()
 
+    def snapshot(self) -> Snapshot:
+        """What there is to see at this moment; asks every engine for its own figures."""
+        with self._lock:
+            running = list(self._engines.values())
+            waiting, buckets = self._demand.queue, dict(self._buckets)
+        units = {target: (bucket.tokens_per_minute, bucket.level) for target, bucket in buckets.items()}
+        return Snapshot(tuple(engine.figures() for engine in running), waiting, units, self._memory)
+
     @contextmanager
     def lease(self, target: str, region: str, estimate_tokens: int) -> Iterator[Lease]:
         """The right to ask what the caller named: a throughput's or deployment's ARN, or a foundation model's long id.
@@ -138,18 +151,23 @@ class Fleet:
         ModelErrorException when it cannot be started.
         """
         bucket = self._buckets.get(target)
-        reserved = bucket.take(estimate_tokens) if bucket else 0
-        used = [0]
+        reading, used, reserved = self._meter.call(target), [0, 0], 0
 
         def charge(prompt_tokens: int, completion_tokens: int) -> None:
-            used[0] = prompt_tokens + completion_tokens
+            used[:] = prompt_tokens, completion_tokens
 
+        fault: BaseException | None = None
         try:
+            reserved = bucket.take(estimate_tokens) if bucket else 0
             with self._seated(target, region) as (line, model):
-                yield Lease(line, model, charge)
+                yield Lease(line, model, charge, reading.first)
+        except BaseException as ended:
+            fault = ended
+            raise
         finally:
+            reading.end(fault, *used)
             if bucket:
-                bucket.settle(reserved, used[0])
+                bucket.settle(reserved, sum(used))
 
     @contextmanager
     def _seated(self, target: str, region: str) -> Iterator[tuple[Line, str]]:

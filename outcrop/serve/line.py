@@ -25,6 +25,9 @@ from outcrop.records import Piece, Prompt
 CONNECT_SECONDS: Final = 5.0
 """An engine on this machine that does not take a connection by then is dead or dying."""
 
+HEALTH_SECONDS: Final = 1.0
+"""Whoever collects figures does not wait long for one engine's."""
+
 FINISHES: Final = {"stop": "stop", "length": "length"}
 
 
@@ -76,6 +79,16 @@ class Line:
         """How many tokens the prompt is for the engine's own tokenizer."""
         asked = {"model": model, **_question(prompt)}
         return int(self._post("/tokenize", asked)["count"])
+
+    def figures(self) -> dict[str, float]:
+        """Every number that the engine's /health tells of itself; none where it does not answer at once."""
+        try:
+            response = self._client.get("/health", timeout=HEALTH_SECONDS)
+            told = response.json() if response.content else {}
+        except (httpx.HTTPError, ValueError):
+            return {}
+        found = told.items() if isinstance(told, dict) else ()
+        return {name: value for name, value in found if isinstance(value, int | float)}
 
     async def stream(self, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """The answer as it comes; the last piece has `finish`, and the counts are those so far. Closing it stops the

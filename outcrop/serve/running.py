@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import structlog
 
+from outcrop.serve.figures import EngineFigures
 from outcrop.serve.line import Line
 from outcrop.serve.process import EngineProcess
 from outcrop.serve.wants import Engine, EngineState, Seat
@@ -42,6 +43,9 @@ class Running:
     """Adapters that it would not load, and why."""
     leased: "Counter[str | None]" = field(default_factory=Counter)
     deaths: int = 0
+    """Since it last stayed up."""
+    fallen: int = 0
+    """Deaths in all."""
     fault: str | None = None
     """Why it did not come up at its last start."""
     retry_at: float = 0.0
@@ -83,6 +87,13 @@ class Running:
             return "serves"
         return None
 
+    def figures(self) -> EngineFigures:
+        """As whoever watches the server sees it; asks the engine itself, so not under the fleet's lock."""
+        line = self.line
+        leased = {name or "base": count for name, count in self.leased.items() if count}
+        told = line.figures() if line is not None else {}
+        return EngineFigures(str(self.weights), self.view().state, self.bytes(), self.fallen, leased, told)
+
     def end(self) -> None:
         """End the process; its adapters are gone with it."""
         if self.line is not None:
@@ -100,6 +111,7 @@ class Running:
             self.deaths = 0
         wait = min(FIRST_RETRY_SECONDS * 2**self.deaths, LONGEST_RETRY_SECONDS)
         self.deaths += 1
+        self.fallen += 1
         self.retry_at = clock + wait
         story = process.story()
         self.fault = None if served else story

@@ -44,6 +44,13 @@ class Bucket:
             self._fill()
             self._level = min(self._level + reserved - used, float(self.tokens_per_minute))
 
+    @property
+    def level(self) -> int:
+        """Tokens that it would admit now; 0 while it owes some."""
+        with self._lock:
+            self._fill()
+            return max(0, int(self._level))
+
     def resize(self, tokens_per_minute: int) -> None:
         """Promise another rate from now on; what was used stays used."""
         with self._lock:
