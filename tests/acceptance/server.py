@@ -21,14 +21,23 @@ class Server:
         self.directory = DataDirectory(root)
         self._settings = {f"OUTCROP_{name.upper()}": value for name, value in settings.items()}
         self._child: subprocess.Popen[bytes] | None = None
-        self.endpoint = ""
+        self.endpoint, self._port = "", 0
 
     def start(self) -> "Server":
         """Start it and wait until it is healthy."""
         self.directory.root.mkdir(parents=True, exist_ok=True)
         with (self.directory.root / "server.log").open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "outcrop.cli", "serve", "--data", str(self.directory.root), "--port", "0"],
+                [
+                    sys.executable,
+                    "-m",
+                    "outcrop.cli",
+                    "serve",
+                    "--data",
+                    str(self.directory.root),
+                    "--port",
+                    str(self._port),
+                ],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -44,6 +53,10 @@ class Server:
                     return self
             time.sleep(0.05)
         raise AssertionError(f"not healthy after {START_SECONDS} s:\n{self.log()}")
+
+    def keep_port(self) -> None:
+        """Start at the same port from now on, as a server of a fixed port does."""
+        self._port = int(self.endpoint.rpartition(":")[2])
 
     def kill(self) -> None:
         """kill -9."""
