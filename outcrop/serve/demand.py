@@ -23,6 +23,12 @@ class Demand:
         """It is asked now."""
         self._asked[target] = clock
 
+    def prolong(self, targets: Iterable[str], clock: float) -> None:
+        """Those of them that were asked lately are as if asked now."""
+        for target in targets:
+            if target in self._asked:
+                self._asked[target] = clock
+
     @contextmanager
     def waiting(self, target: str) -> Iterator[None]:
         """A call waits for it."""

@@ -260,8 +260,12 @@ class Fleet:
 
     def _wants_on_demand(self) -> list[Want]:
         """Deployments that wait to be proven, and whatever was asked lately."""
+        clock = time.monotonic()
         with self._lock:
-            recent = self._demand.recent(time.monotonic())
+            # Its time begins when it serves: who asked for it may be waiting to try again.
+            loading = {path for path, engine in self._engines.items() if engine.view().state == "loading"}
+            self._demand.prolong((target for target, seat in self._routes.items() if seat.weights in loading), clock)
+            recent = self._demand.recent(clock)
         deployments = self._store.deployments.wanted(target for target in recent if DEPLOYMENT in target)
         wants = [self._seating.of_deployment(deployment) for deployment in deployments]
         wants += [self._seating.of_base(target) for target in recent if DEPLOYMENT not in target]

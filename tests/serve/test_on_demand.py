@@ -72,6 +72,19 @@ def test_an_idle_deployment_holds_nothing_and_comes_back(tmp_path: Path) -> None
         world.close()
 
 
+def test_what_loads_longer_than_it_is_kept_is_there_for_who_tries_again(tmp_path: Path) -> None:
+    world = World(tmp_path, on_demand_keep=0.5, on_demand_wait=0.1)
+    (world.base / "slow").write_text("1.5")
+    world.fleet.start()
+    try:
+        with pytest.raises(ModelNotReadyException):
+            world.ask(LONG_ID)
+        until(lambda: world.fleet._engines[world.base].line is not None)
+        assert world.ask(LONG_ID) == "hello"
+    finally:
+        world.close()
+
+
 def test_an_idle_adapter_leaves_an_engine_that_stays(tmp_path: Path) -> None:
     world = World(tmp_path, on_demand_keep=0.3)
     world.fleet.start()
