@@ -5,9 +5,6 @@ from pathlib import Path
 
 from outcrop.jobs.events import Event
 
-SMOOTHING = 0.9
-"""Share of the past in the smoothed line: a mean over about ten steps."""
-
 
 def draw_loss(events: Sequence[Event], path: Path, title: str) -> None:
     """Draw training loss a step, its smoothed line and validation loss, in nats a token, into a PNG."""
@@ -16,12 +13,13 @@ def draw_loss(events: Sequence[Event], path: Path, title: str) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    steps = {event.members["step"]: event.members["loss"] for event in events if event.kind == "step"}
-    numbers, losses = [step + 1 for step in steps], list(steps.values())
+    steps = {event.members["step"]: event.members for event in events if event.kind == "step"}
+    numbers, losses = [step + 1 for step in steps], [members["loss"] for members in steps.values()]
+    smoothed = [members["smoothed_loss"] for members in steps.values()]
     evaluations = [event.members for event in events if event.kind == "eval" and event.members["validator"] == 0]
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
     axes.plot(numbers, losses, color="#c9d3e0", linewidth=1, label="training, each step")
-    axes.plot(numbers, smoothed(losses), color="#2563eb", linewidth=2, label="training, smoothed")
+    axes.plot(numbers, smoothed, color="#2563eb", linewidth=2, label="training, smoothed")
     if evaluations:
         axes.plot(
             [event["step"] + 1 for event in evaluations],
@@ -42,14 +40,3 @@ def draw_loss(events: Sequence[Event], path: Path, title: str) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
-
-
-def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving mean, corrected for its start."""
-    means: list[float] = []
-    mean = weight = 0.0
-    for value in values:
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * value
-        weight = SMOOTHING * weight + (1 - SMOOTHING)
-        means.append(mean / weight)
-    return means

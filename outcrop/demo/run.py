@@ -21,6 +21,8 @@ from outcrop.demo.guide import evaluate_model
 from outcrop.demo.server import point_boto3_at, served
 from outcrop.directory import DataDirectory
 from outcrop.jobs.events import Event, Follower
+from outcrop.watch.screen import Screen, live
+from outcrop.watch.story import Story
 
 
 def run(directory: DataDirectory, console: Console) -> dict[str, Any]:
@@ -65,17 +67,17 @@ def run(directory: DataDirectory, console: Console) -> dict[str, Any]:
 
 
 def _train(job: flow.Submitted, directory: DataDirectory, console: Console) -> tuple[dict[str, Any], list[Event]]:
-    """Follow the job with its bars; return its last answer and its events."""
+    """Follow the job with the screen of `outcrop watch`; return its last answer and its events."""
     follower = Follower(directory.work / job.id / "events.jsonl")
     events: list[Event] = []
-    with screen.bars(console) as progress:
-        bars = screen.JobBars(progress)
+    shown = Screen(Story())
 
-        def tick() -> None:
-            for event in follower.new():
-                events.append(event)
-                bars.show(event)
+    def tick() -> None:
+        for event in follower.new():
+            events.append(event)
+            shown.story.add(event)
 
+    with live(console, shown):
         answer = flow.follow(job, tick)
     return answer, events
 

@@ -7,6 +7,7 @@ often is read by nobody. Knows no events, no files and no torch.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Final
 
@@ -36,6 +37,8 @@ FAR: Final = 10.0
 """Times the median norm that a norm is far away."""
 RARE: Final = 3.0
 """Standard deviations of the logarithm, likewise: norms and losses of single examples spread widely upwards."""
+TINY: Final = 1e-12
+"""What a logarithm is taken of where the value is zero."""
 RECENT: Final = 10
 OFTEN: Final = 3
 """So many far norms among the recent ones: a single one is a strange example, which clipping is for."""
@@ -47,7 +50,7 @@ BEYOND_NOISE: Final = 4.0
 """Standard errors of that difference: the window is looked at in every step, so that two would often come by chance."""
 
 SPIKE: Final = 0.5
-"""Relative rise of the smoothed loss above the mean before that is a spike."""
+"""Relative rise of the smoothed loss, over the recent steps, that is a spike."""
 LEAST_SPIKE: Final = 0.3
 """The same in nats a token: a loss near zero has strange examples, not spikes."""
 RARER: Final = 5.0
@@ -189,10 +192,10 @@ def spike(curve: Curve, terms: Terms) -> Sign | None:
     before = curve.losses[:-RECENT][-WINDOW:]
     if len(before) < FEWEST_BEFORE:
         return None
-    level = fmean(before)
-    noise = SPIKE_NOISE * SMOOTHED_NOISE * _spread(before)
+    level = curve.smoothed_at(len(curve.losses) - RECENT - 1)
+    noise = SPIKE_NOISE * SMOOTHED_NOISE * _jitter(before)
     place = max(range(len(curve.losses) - RECENT, len(curve.losses)), key=curve.losses.__getitem__)
-    usual = median(before) * math.exp(RARER * _log_spread(before))
+    usual = level * math.exp(RARER * _jitter([math.log(max(loss, TINY)) for loss in before]))
     if curve.smoothed - level < max(SPIKE * level, LEAST_SPIKE, noise) or curve.losses[place] < usual:
         return None
     return Sign(
@@ -232,9 +235,14 @@ def _spread(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
+def _jitter(values: Sequence[float]) -> float:
+    """Standard deviation around a trend: from one value to the next, where a fall over many does not count."""
+    return _spread([after - before for before, after in pairwise(values)]) / math.sqrt(2)
+
+
 def _log_spread(values: Sequence[float]) -> float:
     """Standard deviation of the natural logarithms."""
-    return _spread([math.log(max(value, 1e-12)) for value in values])
+    return _spread([math.log(max(value, TINY)) for value in values])
 
 
 def _stands_still(curve: Curve) -> bool:

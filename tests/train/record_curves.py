@@ -5,6 +5,7 @@ that is far too large, examples unlike all others in the middle of a run. demo.j
 """
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ SCENES = {
     "overfitting": Scene(examples=12, epochs=24, batch=4, rate=0.006, validation=24),
     "idle": Scene(examples=64, epochs=5, batch=4, rate=1e-9, validation=8),
     "exploding": Scene(examples=80, epochs=4, batch=4, rate=0.4),
-    "strange": Scene(examples=480, epochs=1, batch=8, rate=0.005, strange=3),
+    "strange": Scene(examples=480, epochs=1, batch=8, rate=0.005, strange=2, seed=32),
 }
 
 
@@ -57,7 +58,9 @@ def pairs(folder: Path, scene: Scene) -> Iterator[tuple[str, list[str]]]:
     script = Path(__file__).parents[2] / "examples" / "make_dataset.py"
     subprocess.run([sys.executable, str(script), str(folder)], check=True, stdout=subprocess.DEVNULL)
     train = (folder / "train.jsonl").read_text("utf-8").splitlines()[: scene.examples]
-    noise = [json.dumps({"prompt": "qq zz", "completion": " " + "§¤¶ ¿xj " * 30}) for _ in range(scene.strange)]
+    draw = random.Random(0)
+    texts = ["".join(chr(draw.randrange(0x21, 0x2FF)) for _ in range(300)) for _ in range(scene.strange)]
+    noise = [json.dumps({"prompt": "qq zz", "completion": f" {text}"}) for text in texts]
     yield "train", [*train, *noise]
     if scene.validation:
         yield "validation-0", (folder / "validation.jsonl").read_text("utf-8").splitlines()[: scene.validation]
@@ -71,7 +74,11 @@ def record(scene: Scene, folder: Path) -> dict[str, Any]:
         source.write_text("\n".join(lines) + "\n", "utf-8")
         write_shard(source, "prompt-completion", encoder, folder / "plan" / name, print)
     plan = Plan.open(
-        folder / "plan", validators=int(scene.validation > 0), epochs=scene.epochs, batch_size=scene.batch, seed=scene.seed
+        folder / "plan",
+        validators=int(scene.validation > 0),
+        epochs=scene.epochs,
+        batch_size=scene.batch,
+        seed=scene.seed,
     )
     course = Course(
         steps=plan.steps, steps_per_epoch=plan.steps_per_epoch, learning_rate=scene.rate, warmup_steps=5,
