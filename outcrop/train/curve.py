@@ -20,8 +20,8 @@ class Evaluation:
 
     step: int
     loss: float
-    """Mean over all tokens of all sets."""
-    tokens: int
+    """Mean over all labels of all sets."""
+    scored: int
     seconds: float
     sets: int
 
@@ -92,12 +92,12 @@ class Curve:
         before = self.evaluations[-1] if validator and self.evaluations else Evaluation(step, 0.0, 0, 0.0, 0)
         # Events of earlier versions tell tokens only; the share of labels is about the same in all sets of a job.
         count = int(event.get("scored_tokens", event["tokens"]))
-        tokens = before.tokens + count
-        loss = (before.loss * before.tokens + float(event["loss"]) * count) / tokens if tokens else 0.0
+        scored = before.scored + count
+        loss = (before.loss * before.scored + float(event["loss"]) * count) / scored if scored else 0.0
         if validator:
             self.evaluations.pop()
         self.evaluations.append(
-            Evaluation(step, loss, tokens, before.seconds + float(event["seconds"]), before.sets + 1)
+            Evaluation(step, loss, scored, before.seconds + float(event["seconds"]), before.sets + 1)
         )
 
     def _forget(self, number: int) -> None:

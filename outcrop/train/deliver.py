@@ -30,6 +30,16 @@ VALIDATION_KEYS: Final = (
 )
 """The three places where clients were seen to look for one and the same file (facts 4.1)."""
 
+DETAILS_KEY: Final = "run_details/steps.csv"
+"""Apart from AWS's files: some clients take the first CSV file that they find beside those."""
+DETAILS: Final = (
+    "learning_rate", "gradient_norm", "tokens", "scored_tokens", "examples", "seconds", "tokens_per_second",
+    "examples_per_second", "utilisation",
+)  # fmt: skip
+DETAILS_HEADER: Final = ",".join(
+    ["step_number,epoch_number,training_loss,smoothed_loss", *DETAILS, "seconds_left_low,seconds_left_high"]
+)
+"""Of a file of our own: clients read the columns of AWS's by their place, so that nothing may be added there."""
 
 Tell = Callable[[str], None]
 """Gets a sentence for the person who follows the job."""
@@ -72,7 +82,9 @@ class Destination:
 
 
 class Curves:
-    """The loss curves, fed with events and written as AWS's two CSV files. Threads may read while another feeds.
+    """The loss curves, fed with events and written as AWS's two CSV files, and in detail as one of ours.
+
+    Threads may read while another feeds.
 
     Rows are kept by step, so a step that a resumed run did again counts once, with its later value.
     """
@@ -80,6 +92,7 @@ class Curves:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._training: dict[int, str] = {}
+        self._details: dict[int, str] = {}
         self._validation: dict[tuple[int, int], str] = {}
         self._version = 0
 
@@ -88,6 +101,8 @@ class Curves:
         with self._lock:
             if event["kind"] == "step":
                 self._training[event["step"]] = _row(event)
+                if "smoothed_loss" in event:
+                    self._details[event["step"]] = _detail(event)
             elif event["kind"] == "eval":
                 self._validation[event["step"], event["validator"]] = _row(event)
             else:
@@ -103,10 +118,13 @@ class Curves:
         """File name in the job's folder to content; validators share a file, with one row each at every evaluation."""
         with self._lock:
             training = [self._training[step] for step in sorted(self._training)]
+            details = [self._details[step] for step in sorted(self._details)]
             validation = [self._validation[place] for place in sorted(self._validation)]
         found = {}
         if training:
             found["training_artifacts/step_wise_training_metrics.csv"] = _csv(TRAINING_HEADER, training)
+        if details:
+            found[DETAILS_KEY] = _csv(DETAILS_HEADER, details)
         if validation:
             found |= dict.fromkeys(VALIDATION_KEYS, _csv(VALIDATION_HEADER, validation))
         return found
@@ -208,6 +226,14 @@ def _row(event: Mapping[str, Any]) -> str:
     loss = float(event["loss"])
     assert math.isfinite(loss)
     return f"{event['step']},{event['epoch']},{loss!r},{float(event['perplexity'])!r}"
+
+
+def _detail(event: Mapping[str, Any]) -> str:
+    """A row of DETAILS_HEADER; what is not known is empty."""
+    low, high = event.get("seconds_left", ("", ""))
+    values = [event["step"], event["epoch"], event["loss"], event["smoothed_loss"]]
+    values += [event.get(name, "") for name in DETAILS]
+    return ",".join(value if isinstance(value, str) else repr(value) for value in [*values, low, high])
 
 
 def _csv(header: str, rows: list[str]) -> bytes:

@@ -272,6 +272,7 @@ def _evaluate(learner: Learner, course: Course, progress: Progress, emit: Emit, 
             loss=loss,
             perplexity=perplexity(loss),
             tokens=tokens,
+            scored_tokens=scored,
             seconds=round(time.monotonic() - started, 6),
         )
         results.append((nll, scored))

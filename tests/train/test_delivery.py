@@ -1,5 +1,7 @@
 """What a job leaves in storage: where it lies, what the files say, and a courier that outlasts storage's absence."""
 
+import csv
+import io
 import json
 import threading
 import time
@@ -82,6 +84,18 @@ def test_rows_come_in_order_and_a_repeated_step_counts_once() -> None:
         "2,0,0.0,1.0",
         "2,0,1.0,1.0",
     ]
+
+
+def test_what_a_step_tells_beyond_aws_s_columns_stands_in_a_file_of_its_own() -> None:
+    curves = Curves()
+    curves.feed(step(0) | {"smoothed_loss": 1.25, "learning_rate": 0.001, "examples": 8})
+    curves.feed(step(1) | {"smoothed_loss": 1.0, "utilisation": 0.5, "seconds_left": [3.0, 4.5]})
+    files = curves.files()
+    assert list(files) == ["training_artifacts/step_wise_training_metrics.csv", "run_details/steps.csv"]
+    first, second = csv.DictReader(io.StringIO(files["run_details/steps.csv"].decode()))
+    assert (first["step_number"], first["training_loss"], first["smoothed_loss"]) == ("0", "1.5", "1.25")
+    assert (first["learning_rate"], first["examples"], first["utilisation"]) == ("0.001", "8", "")
+    assert (second["utilisation"], second["seconds_left_low"], second["seconds_left_high"]) == ("0.5", "3.0", "4.5")
 
 
 def test_the_courier_carries_while_training_runs_and_only_what_is_new() -> None:

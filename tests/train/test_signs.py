@@ -39,8 +39,11 @@ def event(step: int, loss: float, norm: float = 0.5, scored: int = 10) -> dict[s
     }  # fmt: skip
 
 
-def evaluation(step: int, loss: float, validator: int = 0, tokens: int = 30) -> dict[str, Any]:
-    return {"kind": "eval", "step": step, "validator": validator, "loss": loss, "tokens": tokens, "seconds": 0.2}
+def evaluation(step: int, loss: float, validator: int = 0, scored: int = 30) -> dict[str, Any]:
+    return {
+        "kind": "eval", "step": step, "validator": validator, "loss": loss, "tokens": 99, "scored_tokens": scored,
+        "seconds": 0.2,
+    }  # fmt: skip
 
 
 def terms(steps: int = 60, warmup: int = 5, **more: Any) -> Terms:
@@ -120,12 +123,12 @@ def test_what_only_looks_like_over_fitting(evaluations: dict[int, float], losses
     assert overfitting(made(losses, evaluations=evaluations), terms()) is None
 
 
-def test_several_validation_sets_are_weighed_by_their_tokens() -> None:
+def test_several_validation_sets_are_weighed_by_their_labels() -> None:
     curve = made([2.0, 1.0])
-    for validator, (loss, tokens) in enumerate([(1.0, 10), (4.0, 30)]):
-        curve.feed(evaluation(1, loss, validator, tokens))
+    for validator, (loss, scored) in enumerate([(1.0, 10), (4.0, 30)]):
+        curve.feed(evaluation(1, loss, validator, scored))
     (found,) = curve.evaluations
-    assert (found.loss, found.tokens, found.sets, found.seconds) == (pytest.approx(3.25), 40, 2, 0.4)
+    assert (found.loss, found.scored, found.sets, found.seconds) == (pytest.approx(3.25), 40, 2, 0.4)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.15])
