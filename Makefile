@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= demo-data
 
-.PHONY: help demo test check install format docs bases clean
+.PHONY: help demo test soak check install format docs bases clean
 
 help:
 	@echo "make demo      the whole documented flow: data, fine-tuning, provisioned throughput, base against custom"
 	@echo "make test      the test suite"
+	@echo "make soak      training jobs killed 50 times each, at random moments, end with the same bits (about half an hour)"
 	@echo "make check     ruff, mypy --strict, import contracts"
 	@echo "make install   .venv with the pinned set of constraints.txt and this package"
 	@echo "make format    put the sources in their house style"
@@ -32,6 +33,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.soak.soak $(SOAK)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
