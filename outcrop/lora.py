@@ -164,13 +164,51 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out), in x's dtype."""
         rows = x.reshape(-1, self.in_features)
-        y = functional.linear(rows, self.weight, self.bias)
-        for name in self._switch[0].acting:
-            factors = self.factors.get(name)
-            if factors is not None:
-                low = functional.linear(rows, factors.a.to(rows.dtype))
-                y = y.addmm_(low, factors.b.to(rows.dtype).t(), alpha=factors.scale)
+        acting = [found for name in self._switch[0].acting if (found := self.factors.get(name)) is not None]
+        flat = [part for one in acting for part in (one.a.to(rows.dtype), one.b.to(rows.dtype))]
+        y: Tensor = _Product.apply(rows, self.weight, self.bias, tuple(one.scale for one in acting), *flat)  # type: ignore[no-untyped-call]
         return y.view(*x.shape[:-1], self.out_features)
+
+
+class _Product(torch.autograd.Function):
+    """W x + b and every adapter's scale * B A x, as one step of autograd: sums go into the products, not beside them.
+
+    The weight is frozen: where it has a gradient of its own, LoRA is not what is trained.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scales: tuple[float, ...], *factors: Tensor
+    ) -> Tensor:
+        """(N, in) to (N, out)."""
+        y = functional.linear(x, weight, bias)
+        lows = []
+        for scale, a, b in zip(scales, factors[::2], factors[1::2], strict=True):
+            low = functional.linear(x, a)
+            y.addmm_(low, b.t(), alpha=scale)
+            lows.append(low)
+        ctx.save_for_backward(x, weight, *factors, *lows)
+        ctx.scales = scales
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Towards x and every factor that learns."""
+        (above,) = gradients
+        x, weight, *rest = ctx.saved_tensors
+        count = len(ctx.scales)
+        factors, lows = rest[: 2 * count], rest[2 * count :]
+        towards = above @ weight if ctx.needs_input_grad[0] else None
+        found: list[Tensor | None] = []
+        for place, (scale, low) in enumerate(zip(ctx.scales, lows, strict=True)):
+            a, b = factors[2 * place], factors[2 * place + 1]
+            learns_a, learns_b = ctx.needs_input_grad[4 + 2 * place : 6 + 2 * place]
+            between = (above @ b).mul_(scale) if learns_a or towards is not None else None
+            if towards is not None and between is not None:
+                towards.addmm_(between, a)
+            found.append(between.t() @ x if learns_a and between is not None else None)
+            found.append((above.t() @ low).mul_(scale) if learns_b else None)
+        return towards, None, None, None, *found
 
 
 class Adapters:

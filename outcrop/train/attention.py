@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from outcrop.errors import OutcropError
+from outcrop.train import causal
 
 NAME: Final = "outcrop_segments"
 
@@ -56,6 +57,14 @@ def attend(
     for asked in _UNCARRIED:
         if rest.get(asked) is not None:
             raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")
+    if (
+        query.device.type == "cpu"
+        and sliding_window_spares(segments, sliding_window)
+        and softcap is None
+        and not dropout
+    ):
+        scale = query.shape[3] ** -0.5 if scaling is None else scaling
+        return causal.attention(query[0], key[0], value[0], tuple(runs(segments)), scale).unsqueeze(0), None
     grouped = key.shape[1] != query.shape[1]
     pieces = []
     start = 0
@@ -95,6 +104,11 @@ def _capped(
     scores = scores.masked_fill(~mask, float("-inf"))
     shares = softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
     return torch.dropout(shares, dropout, train=dropout > 0) @ value
+
+
+def sliding_window_spares(segments: Sequence[int], sliding_window: int | None) -> bool:
+    """True where no segment is longer than the window, so that causality alone says it all."""
+    return sliding_window is None or max(segments) <= sliding_window
 
 
 def runs(segments: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from outcrop import weights
 from outcrop.datasets.plan import Plan
@@ -22,6 +21,7 @@ from outcrop.datasets.shards import Shard
 from outcrop.lora import LoraAdapter
 from outcrop.train.chain import ALONE, Descent
 from outcrop.train.layout import Layout
+from outcrop.train.likelihood import negative_log_likelihood
 from outcrop.train.loop import Tally
 
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
@@ -84,11 +84,11 @@ class TextLearner:
         scored = sum(len(batch.rows) for batch in batches)
         losses = []
         for batch in batches:
-            nll = self._nll(batch).sum()
+            loss = negative_log_likelihood(self.logits(batch), batch.targets, 1 / max(scored, 1))
             if scored:
-                torch.autograd.backward(nll / scored)
-            losses.append(nll.detach())
-        return Tally(_total(losses), sum(batch.ids.shape[1] for batch in batches), scored)
+                torch.autograd.backward(loss)
+            losses.append(loss.detach())
+        return Tally(_total(losses) * scored, sum(batch.ids.shape[1] for batch in batches), scored)
 
     def validators(self) -> int:
         """See Learner."""
@@ -101,7 +101,7 @@ class TextLearner:
             examples = np.arange(start, min(start + 64, len(shard)))
             for batch in self._batches(shard, examples):
                 with torch.no_grad():
-                    nll = self._nll(batch).sum()
+                    nll = negative_log_likelihood(self.logits(batch), batch.targets)
                 yield Tally(_total([nll]), batch.ids.shape[1], len(batch.rows))
 
     def save(self, folder: Path, base: Path, base_name: str) -> None:
@@ -122,11 +122,10 @@ class TextLearner:
         if pending:
             yield _lay(shard, pending, self.device)
 
-    def _nll(self, batch: Packed) -> Tensor:
-        """Negative log-likelihood of every label, float32."""
+    def logits(self, batch: Packed) -> Tensor:
+        """(labels, vocabulary): what the model says at the place before each label."""
         with self._precision():
-            logits = self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows)
-        return cross_entropy(logits.float(), batch.targets, reduction="none")
+            return self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows)
 
     def _precision(self) -> AbstractContextManager[object]:
         """On a GPU, whole models keep float32 masters and multiply in bfloat16; elsewhere weights say it all."""

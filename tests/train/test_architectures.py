@@ -39,6 +39,7 @@ from outcrop.records import Prompt
 from outcrop.train.checkpoint import Checkpoints
 from outcrop.train.loop import Course, train
 from outcrop.train.text import TextLearner, load_learner, pack
+from tests.train.labels import per_label
 
 # PEFT asks transformers for a property that is on its way out.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -190,7 +191,7 @@ def test_packed_equals_alone_in_eager_attention(base: Path, plan: Plan) -> None:
     learner = load_learner(base, plan, method="full", rank=0, alpha=0.0, seed=3, device="cpu")
     reference = plain(base)
     order = [3, 0, 7, 7, 1, 11, 5]
-    packed = learner._nll(pack(plan.train, order, CPU))
+    packed = per_label(learner, pack(plan.train, order, CPU))
     alone = []
     for index in order:
         ids, marks = row_of(plan, index), torch.from_numpy(plan.train.example(index)[1].astype(bool))

@@ -26,6 +26,7 @@ from outcrop.datasets.tokens import Encoder
 from outcrop.train import attention
 from outcrop.train.layout import Layout
 from outcrop.train.text import load_learner, pack
+from tests.train.labels import per_label
 
 CPU = torch.device("cpu")
 SHAPE: dict[str, Any] = {
@@ -62,7 +63,7 @@ def test_what_cannot_be_packed_is_trained_segment_by_segment(
     assert reason in str(learner.layout.alone)
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     order = [4, 1, 5, 0]
-    packed = learner._nll(pack(plan.train, order, CPU))
+    packed = per_label(learner, pack(plan.train, order, CPU))
     alone = []
     for index in order:
         ids, marks = (torch.from_numpy(part.astype(np.int64)) for part in plan.train.example(index))

@@ -32,6 +32,7 @@ from outcrop.train import attention
 from outcrop.train.checkpoint import Checkpoints
 from outcrop.train.loop import Course, Progress, train
 from outcrop.train.text import TextLearner, load_learner, pack
+from tests.train.labels import per_label
 
 CPU = torch.device("cpu")
 
@@ -81,7 +82,7 @@ def test_every_label_costs_the_same_packed_or_alone(
     assert learner.adapter is not None
     adapters.attach("same", learner.adapter)
     order = [3, 0, 7, 7, 1, 11, 5]
-    packed = learner._nll(pack(plan.train, order, CPU))
+    packed = per_label(learner, pack(plan.train, order, CPU))
     with adapters.active("same"):
         alone = torch.cat([reference_nll(plain, plan.train, index) for index in order])
     assert packed.shape == alone.shape
@@ -96,7 +97,7 @@ def test_gradients_do_not_depend_on_layout(llama: Path, write_pairs: Callable[..
     for layout in ([examples], [examples[::-1]], [[index] for index in examples], [examples[:2], examples[2:]]):
         total = 0.0
         for group in layout:
-            nll = learner._nll(pack(plan.train, group, CPU)).sum()
+            nll = per_label(learner, pack(plan.train, group, CPU)).sum()
             torch.autograd.backward(nll)
             total += float(nll.detach())
         results.append((total, gradients(learner)))
@@ -133,7 +134,7 @@ def test_loss_weighs_tokens_not_examples(llama: Path, write_pairs: Callable[...,
     plan = plan_of(llama, write_pairs(4), tmp_path, batch=4)
     learner = lora(llama, plan)
     tally = learner.learn(0)
-    by_example = [learner._nll(pack(plan.train, [index], CPU)).detach() for index in range(4)]
+    by_example = [per_label(learner, pack(plan.train, [index], CPU)).detach() for index in range(4)]
     assert len({len(nll) for nll in by_example}) > 1
     assert tally.scored == sum(len(nll) for nll in by_example)
     assert tally.nll == pytest.approx(float(torch.cat(by_example).double().sum()), rel=1e-6)
@@ -200,7 +201,7 @@ def test_other_architectures_are_exact_too(
     learner = load_learner(folder, plan, method="lora", rank=2, alpha=4.0, seed=0, device="cpu")
     plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
     order = [4, 1, 5, 0]
-    packed = learner._nll(pack(plan.train, order, CPU))
+    packed = per_label(learner, pack(plan.train, order, CPU))
     alone = torch.cat([reference_nll(plain, plan.train, index) for index in order])
     torch.testing.assert_close(packed, alone, atol=2e-5, rtol=1e-4)
 
@@ -231,7 +232,7 @@ def test_whole_models_of_older_kinds_learn_or_are_refused(
         load_learner(folder, plan, method="lora", rank=2, alpha=4.0, seed=0, device="cpu")
     learner = load_learner(folder, plan, method="full", rank=2, alpha=4.0, seed=0, device="cpu")
     plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").train(False)
-    packed = learner._nll(pack(plan.train, [2, 0], CPU))
+    packed = per_label(learner, pack(plan.train, [2, 0], CPU))
     alone = torch.cat([reference_nll(plain, plan.train, index) for index in (2, 0)])
     torch.testing.assert_close(packed, alone, atol=2e-5, rtol=1e-4)
 

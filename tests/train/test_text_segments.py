@@ -15,6 +15,7 @@ from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.train.text import TextLearner, load_learner
+from tests.train.labels import per_label
 
 REWRITING = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'A: ' + message['content'] }}"
@@ -124,6 +125,6 @@ def test_a_document_does_not_see_the_one_before_it(base: Callable[..., Path], tm
         learner = load_learner(folder, plan, method="full", rank=0, alpha=0.0, seed=1, device="cpu", dtype="float32")
         batch = next(learner._batches(plan.train, np.array([0])))
         assert len(batch.segments) == 2
-        nll = learner._nll(batch).detach()
+        nll = per_label(learner, batch).detach()
         losses.append(nll[-(batch.segments[1] - 1) :])
     assert torch.equal(*losses)

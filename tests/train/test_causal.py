@@ -1,0 +1,69 @@
+"""The segments' own attention and likelihood against torch's: values and gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+
+from outcrop.train.causal import BLOCK, attention
+from outcrop.train.likelihood import negative_log_likelihood
+
+CLOSE = {torch.float64: 1e-5, torch.float32: 2e-5, torch.bfloat16: 3e-2}
+
+
+def expected(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scale: float) -> Tensor:
+    """One segment after the other through torch's own attention, in float64."""
+    pieces, start = [], 0
+    for length in lengths:
+        place = slice(start, start + length)
+        q, k, v = (one[None, :, place].double() for one in (query, key, value))
+        pieces.append(scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)[0])
+        start += length
+    return torch.cat(pieces, dim=1).transpose(0, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
+@pytest.mark.parametrize(
+    "runs", [[(1, 1)], [(7, 3)], [(1, 2), (5, 1), (19, 2)], [(BLOCK, 1), (BLOCK + 1, 2)], [(3 * BLOCK - 5, 1)]]
+)
+def test_attention_is_torchs(dtype: torch.dtype, heads: int, kv_heads: int, runs: list[tuple[int, int]]) -> None:
+    torch.manual_seed(sum(length * count for length, count in runs) + heads)
+    length, width, scale = sum(one * count for one, count in runs), 16, 0.3
+    # As models make them: heads within tokens, so that neither is contiguous.
+    made = [torch.randn(length, count, width).to(dtype) for count in (heads, kv_heads, kv_heads)]
+    ours = [one.clone().requires_grad_() for one in made]
+    theirs = [one.double().requires_grad_() for one in made]
+    found = attention(*(one.transpose(0, 1) for one in ours), runs, scale)
+    lengths = [one for one, count in runs for _ in range(count)]
+    wanted = expected(*(one.transpose(0, 1) for one in theirs), lengths, scale)
+    assert found.dtype == dtype
+    assert found.shape == (length, heads, width)
+    towards = torch.randn(found.shape).to(dtype)
+    found.backward(towards)
+    wanted.backward(towards.double())
+    pairs = [(found, wanted), *((mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))]
+    for mine, other in pairs:
+        assert mine is not None
+        assert other is not None
+        apart, size = (mine.double() - other).abs().max().item(), other.abs().max().item()
+        assert apart <= CLOSE[dtype] * max(1.0, size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("above", [1.0, 3.0])
+@pytest.mark.parametrize("rows", [0, 1, 37])
+def test_likelihood_is_torchs(dtype: torch.dtype, rows: int, above: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(rows)
+    monkeypatch.setattr("outcrop.train.likelihood.CHUNK", 1000)
+    made, targets = (3 * torch.randn(rows, 91)).to(dtype), torch.randint(91, (rows,))
+    ours, theirs = made.clone().requires_grad_(), made.double().requires_grad_()
+    found = negative_log_likelihood(ours, targets, 0.125)
+    wanted = cross_entropy(theirs, targets, reduction="sum") * 0.125
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), wanted, rtol=1e-6)
+    (found * above).backward()
+    (wanted * above).backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad.double(), theirs.grad, atol=1e-6 if dtype == torch.float32 else 4e-3)
