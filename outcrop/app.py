@@ -178,6 +178,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         on_demand_keep=settings.on_demand_keep_seconds,
         meter=meter,
         memory=budget(settings.engine_memory_gb),
+        measured=settings.unit_capacity == "measured",
     )
     meter.registry.register(FleetCollector(fleet.snapshot))
     # Chosen now: the children's endpoint has it, and the listener comes last.

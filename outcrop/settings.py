@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     model_units: Annotated[int, Field(ge=1)] = 10
     """Model units that may be provisioned in all (AWS's quota L-BE77399C is 0 until one asks)."""
 
+    unit_capacity: Literal["trusted", "measured"] = "trusted"
+    """Whether units are promised as asked, or only as far as this machine keeps them: an engine is measured once, when
+    it first serves a provisioned model, and more than that is refused with the figures. Before you choose `measured`,
+    say in a catalogue of your own what a unit is (tokens_per_minute_per_unit): AWS publishes no figure, and ours is
+    more than a small machine does."""
+
     strict_stop_sequences: bool = False
     """Titan takes only runs of | and `User:` as stop sequences on AWS; true refuses others here too."""
 

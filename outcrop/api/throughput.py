@@ -18,6 +18,9 @@ from outcrop.errors import ResourceNotFoundException, ServiceQuotaExceededExcept
 from outcrop.records import Throughput, new_id
 from outcrop.store.refusals import OverQuota
 
+NO_UNITS: Final = "Your account does not currently have {} no commitment model units reserved for {}."
+"""AWS's text, as one user saw it."""
+
 MONTHS: Final = {"OneMonth": 1, "SixMonths": 6}
 
 
@@ -38,6 +41,8 @@ def create_provisioned_model_throughput(call: Call, params: Mapping[str, Any]) -
             return {"provisionedModelArn": earlier.arn}
     served = _served(call, params["modelId"], "modelId")
     units, commitment, now = params["modelUnits"], params.get("commitmentDuration"), call.rooms.now()
+    if excess := call.rooms.fleet.excess(served.arn, served.base_model_id, units):
+        raise ServiceQuotaExceededException(f"{NO_UNITS.format('these', served.base_model_id)} {excess}.")
     throughput_id = new_id()
     arn = call.arn("bedrock", f"provisioned-model/{throughput_id}")
     throughput = Throughput(
@@ -151,9 +156,8 @@ def _refuse_move(present: Throughput, served: Served) -> None:
 def _no_units(fault: OverQuota, units: int, served: Served) -> ServiceQuotaExceededException:
     missing = "any" if fault.used >= fault.quota else str(units)
     return ServiceQuotaExceededException(
-        f"Your account does not currently have {missing} no commitment model units reserved for "
-        f"{served.base_model_id}. {fault.used} of {fault.quota} model units are in use: delete a provisioned model "
-        "throughput, or raise the setting model_units."
+        f"{NO_UNITS.format(missing, served.base_model_id)} {fault.used} of {fault.quota} model units are in use: "
+        "delete a provisioned model throughput, or raise the setting model_units."
     )
 
 

@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from outcrop.serve.wants import Want
+
+RETRY_SECONDS: Final = 30.0
+"""Within which a caller who was told to try again comes back: the SDKs wait 20 s at most."""
 
 
 @dataclass(slots=True)
@@ -18,10 +22,20 @@ class Demand:
     keep: float
     _asked: dict[str, float] = field(default_factory=dict)
     _waiting: "Counter[str]" = field(default_factory=Counter)
+    _turned_away: set[str] = field(default_factory=set)
+    """Targets whose last caller was told to try again and has not come back."""
 
     def ask(self, target: str, clock: float) -> None:
         """It is asked now."""
         self._asked[target] = clock
+
+    def turn_away(self, target: str) -> None:
+        """A caller was told to try again."""
+        self._turned_away.add(target)
+
+    def served(self, target: str) -> None:
+        """A caller has got it."""
+        self._turned_away.discard(target)
 
     def prolong(self, targets: Iterable[str], clock: float) -> None:
         """Those of them that were asked lately are as if asked now."""
@@ -47,8 +61,12 @@ class Demand:
 
     def recent(self, clock: float) -> list[str]:
         """What was asked lately; the rest is forgotten."""
-        self._asked = {target: asked for target, asked in self._asked.items() if clock - asked <= self.keep}
+        self._asked = {target: asked for target, asked in self._asked.items() if clock - asked <= self._kept(target)}
+        self._turned_away &= self._asked.keys()
         return list(self._asked)
+
+    def _kept(self, target: str) -> float:
+        return max(self.keep, RETRY_SECONDS) if target in self._turned_away else self.keep
 
     def mark(self, want: Want) -> Want:
         """The want with what is known of its callers."""

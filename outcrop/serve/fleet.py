@@ -22,6 +22,7 @@ import structlog
 from outcrop.catalog.catalog import Catalog
 from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
 from outcrop.records import Prompt, Throughput
+from outcrop.serve.capacity import Capacities
 from outcrop.serve.demand import Demand
 from outcrop.serve.figures import Snapshot
 from outcrop.serve.line import Line
@@ -73,7 +74,8 @@ class Fleet:
     models: folder of custom models, one an id; logs: where engines write; threads: of an engine, 0 for its own choice;
     on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that what is served on
     demand stays loaded after its last call; program: what starts an engine; meter: what counts calls; memory: bytes
-    that all engines together may take, None for no bound; size: least bytes of an engine over a folder of weights.
+    that all engines together may take, None for no bound; size: least bytes of an engine over a folder of weights;
+    measured: whether units are promised only as far as engines were measured to keep them.
     """
 
     def __init__(
@@ -91,10 +93,12 @@ class Fleet:
         meter: Meter | None = None,
         memory: int | None = None,
         size: Callable[[Path], int] = needed,
+        measured: bool = False,
     ) -> None:
         self._store, self._logs = store, logs
         self._verdicts, self._meter = Verdicts(store, now), meter or Meter()
         self._seating = Seating(store, catalog, models)
+        self._capacities = Capacities(store, self._seating, now) if measured else None
         self._command = EngineCommand(program, ("--threads", str(threads)) if threads else ())
         self._wait, self._memory, self._size = on_demand_wait, memory, cache(size)
         self._lock = threading.Condition()
@@ -133,6 +137,16 @@ class Fleet:
     def wake(self) -> None:
         """Look at the store now."""
         self._bell.set()
+
+    def excess(self, model_arn: str, base_model_id: str, units: int) -> str | None:
+        """Why units cannot be promised for a model on this machine, with the figures; None: they can, or nobody knows.
+
+        Nobody knows where promises are trusted, and of a model whose engine never served a provisioned one.
+        """
+        if self._capacities is None:
+            return None
+        rate = self._seating.promise(base_model_id, units)
+        return self._capacities.excess(model_arn, rate, self._store.throughputs.wanted())
 
     def snapshot(self) -> Snapshot:
         """What there is to see at this moment; asks every engine for its own figures."""
@@ -198,6 +212,7 @@ class Fleet:
                     if found := self._try_seat(target, region):
                         return found
                     if self._ended or time.monotonic() >= deadline:
+                        self._demand.turn_away(target)
                         raise ModelNotReadyException("The model is still loading. Wait a few seconds and try again.")
         finally:
             self._waiters.release()
@@ -213,6 +228,7 @@ class Fleet:
             if seat is not None and engine is not None:
                 if line := engine.serves(seat):
                     engine.leased[seat.adapter] += 1
+                    self._demand.served(target)
                     return engine, seat, line
                 reason = engine.why_not(seat) or reason
         if reason is not None:
@@ -396,6 +412,8 @@ class Fleet:
         line = self._engines[seat.weights].line
         if line is None:
             return
+        if provisioned(target) and not self._may_promise(target, seat, line):
+            return
         try:
             line.complete(seat.adapter or BASE, PROOF)
         except (ModelNotReadyException, ThrottlingException):
@@ -413,3 +431,19 @@ class Fleet:
         # What served before may be taken away now.
         self._bell.set()
         log.info("model is served", target=target, model=seat.adapter or BASE)
+
+    def _may_promise(self, target: str, seat: Seat, line: Line) -> bool:
+        """Whether the engine was measured to keep what its throughput promises; one that promises too much fails."""
+        throughput = self._store.throughputs.by_arn(target)
+        if self._capacities is None or throughput is None:
+            return True
+        if self._capacities.known(seat.weights) is None:
+            self._capacities.find_out(seat.weights, line, seat.adapter or BASE)
+            return False
+        others = [other for other in self._store.throughputs.wanted() if other.status == "InService"]
+        before = [other for other in others if other.arn != target]
+        rate = self._seating.rate(throughput)
+        if reason := self._capacities.excess(throughput.desired_model_arn, rate, before):
+            self._verdicts.failed(target, reason)
+            return False
+        return True

@@ -78,8 +78,12 @@ class Seating:
 
     def rate(self, throughput: Throughput) -> int:
         """Tokens a minute that a throughput's units admit together."""
-        row = self.catalog.find(throughput.base_model_id)
-        return throughput.units * row.tokens_per_minute_per_unit if row else 0
+        return self.promise(throughput.base_model_id, throughput.units)
+
+    def promise(self, base_model_id: str, units: int) -> int:
+        """Tokens a minute that units of a base or of its custom models admit together."""
+        row = self.catalog.find(base_model_id)
+        return units * row.tokens_per_minute_per_unit if row else 0
 
     def _of_custom_model(self, arn: str) -> Seat:
         model = self.store.models.by_arn(arn)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from outcrop.store.access import AccessStore
 from outcrop.store.buckets import BucketStore
+from outcrop.store.capacities import CapacityStore
 from outcrop.store.database import Database
 from outcrop.store.deployments import DeploymentStore
 from outcrop.store.jobs import JobStore
@@ -21,6 +22,7 @@ class Store:
     database: Database
     access: AccessStore
     buckets: BucketStore
+    capacities: CapacityStore
     deployments: DeploymentStore
     jobs: JobStore
     models: ModelStore
@@ -36,6 +38,7 @@ class Store:
             database=database,
             access=AccessStore(database),
             buckets=BucketStore(database),
+            capacities=CapacityStore(database),
             deployments=DeploymentStore(database),
             jobs=JobStore(database),
             models=ModelStore(database),

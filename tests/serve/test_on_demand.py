@@ -80,7 +80,9 @@ def test_what_loads_longer_than_it_is_kept_is_there_for_who_tries_again(tmp_path
         with pytest.raises(ModelNotReadyException):
             world.ask(LONG_ID)
         until(lambda: world.fleet._engines[world.base].line is not None)
+        time.sleep(1)
         assert world.ask(LONG_ID) == "hello"
+        until(lambda: not world.pids())
     finally:
         world.close()
 
