@@ -100,7 +100,7 @@ class Capacities:
         held = sum(self._share(throughput) for throughput in promised)
         if held + rate / own.tokens_per_minute <= 1:
             return None
-        left = max(0, int((1 - held) * own.tokens_per_minute))
+        left = max(0, round((1 - held) * own.tokens_per_minute))
         return (
             f"{rate:,} tokens a minute are more than the {left:,} that this machine has left for it: an engine over "
             f"{weights.name} was measured at {own.tokens_per_minute:,} tokens a minute on {own.measured:%Y-%m-%d}, and "

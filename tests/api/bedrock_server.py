@@ -177,7 +177,7 @@ def serving(gateway: Gateway) -> Iterator[str]:
         gateway.close()
 
 
-def rooms_over(root: Path, clock: Clock, wake: Callable[[], None]) -> Rooms:
+def rooms_over(root: Path, clock: Clock, wake: Callable[[], None], **fleet: Any) -> Rooms:
     """All rooms over a fresh database in memory; the fleet is there, its loop is not started."""
     for name in ("buckets", "spool", "models", "logs"):
         (root / name).mkdir()
@@ -191,7 +191,7 @@ def rooms_over(root: Path, clock: Clock, wake: Callable[[], None]) -> Rooms:
         # Signatures and session keys are of the real time; what operations write is of the test's.
         identity=Identity(store.access, account=ACCOUNT, now=lambda: datetime.now(UTC)),
         disk=Disk(root / "buckets"),
-        fleet=Fleet(store=store, catalog=catalog, models=root / "models", logs=root / "logs", now=clock),
+        fleet=Fleet(store=store, catalog=catalog, models=root / "models", logs=root / "logs", now=clock, **fleet),
         models=root / "models",
         now=clock,
         wake=wake,
@@ -200,10 +200,10 @@ def rooms_over(root: Path, clock: Clock, wake: Callable[[], None]) -> Rooms:
 
 
 @contextlib.contextmanager
-def bedrock_over(root: Path) -> Iterator[Bedrock]:
-    """A whole control plane over a fresh database in memory."""
+def bedrock_over(root: Path, **fleet: Any) -> Iterator[Bedrock]:
+    """A whole control plane over a fresh database in memory; `fleet`: what its fleet is told."""
     clock, bells = Clock(), list[str]()
-    rooms = rooms_over(root, clock, lambda: bells.append("ring"))
+    rooms = rooms_over(root, clock, lambda: bells.append("ring"), **fleet)
 
     def mounted(operation: Callable[..., Any]) -> Callable[[Signed, dict[str, Any]], Reply]:
         return lambda signed, params: operation(admit(rooms, signed, params), params)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from outcrop.serve.capacity import here
+from outcrop.store.capacities import Capacity
 from tests.api.bedrock_server import ACCOUNT, BASE_ARN, EXPRESS, LONG, REGION, Bedrock, bedrock_over, refused
 
 LITE = "amazon.titan-text-lite-v1"
@@ -305,3 +307,25 @@ def test_list_filters(server: Bedrock, client: Any) -> None:
     code, message, _ = refused(lambda: names(statusEquals="Sleeping"))
     assert code == "ValidationException"
     assert "'Sleeping' at 'statusEquals'" in message
+
+
+def test_more_than_the_machine_was_measured_to_do_is_refused_with_the_figures(tmp_path: Path) -> None:
+    with bedrock_over(tmp_path, measured=True) as server:
+        client, store = server.client(), server.rooms.store
+        # Nobody has measured it yet: the fleet will, before it is in service.
+        first = create(client, "pt-1")
+        store.throughputs.in_service(first, server.clock.tick())
+        row = server.rooms.catalog.find(LONG)
+        assert row is not None
+        weights = server.rooms.catalog.weights_folder(row.weights)
+        rate = row.tokens_per_minute_per_unit
+        store.capacities.put(str(weights), here(), Capacity(2 * rate, server.clock.time))
+        create(client, "pt-2")
+        code, message, status = refused(lambda: create(client, "pt-3", units=2))
+        assert (code, status) == ("ServiceQuotaExceededException", 400)
+        assert message.startswith(
+            f"Your account does not currently have these no commitment model units reserved for {LONG}."
+        )
+        for figure in (f"{2 * rate:,} tokens a minute are more than the 0", f"measured at {2 * rate:,}", "2026-05-01"):
+            assert figure in message
+        assert server.rooms.store.throughputs.find(REGION, "pt-3") is None

@@ -10,7 +10,12 @@ from outcrop.serve.process import EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, SETTLED_SECONDS, Running
 from tests.serve.fleet_world import alive, until
 
-SERVES = "import os, sys; open(sys.argv[1] + '~', 'w').write('{\"port\": 1}'); os.rename(sys.argv[1] + '~', sys.argv[1]); os.read(0, 1)"
+SERVES = """
+import os, sys
+open(sys.argv[1] + '~', 'w').write('{"port": 1}')
+os.rename(sys.argv[1] + '~', sys.argv[1])
+os.read(0, 1)
+"""
 DIES = "import sys; sys.exit('no such weights')"
 
 

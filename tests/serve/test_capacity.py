@@ -1,0 +1,99 @@
+"""Units within what the machine was measured to do: once, kept, added up over engines, refused with figures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from outcrop.serve.capacity import Capacities, measure
+from outcrop.serve.seats import Seating
+from outcrop.store.capacities import Capacity
+from tests.serve.fleet_world import World, now
+from tests.store.resources import BASE_ARN, LONG_ID, at, throughput
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, measured=True)
+    world.fleet.start()
+    yield world
+    world.close()
+
+
+def capacities(world: World) -> Capacities:
+    return Capacities(world.store, Seating(world.store, world.catalog, world.root / "models"), now)
+
+
+def unit(world: World) -> int:
+    row = world.catalog.find(LONG_ID)
+    assert row is not None
+    return row.tokens_per_minute_per_unit
+
+
+def test_an_engine_is_measured_once_and_the_measurement_is_kept(measured: World) -> None:
+    arn = measured.provision(1, BASE_ARN)
+    settled = measured.settle(arn)
+    found = capacities(measured).known(measured.base)
+    assert found is not None
+    assert found.tokens_per_minute > 0
+    asked = measured.health(measured.base)["asked"] if measured.pids() else 0
+    if settled.status == "InService":
+        assert asked == 8 + 1
+    second = measured.settle(measured.provision(2, BASE_ARN))
+    assert capacities(measured).known(measured.base) == found
+    assert {settled.status, second.status} <= {"InService", "Failed"}
+
+
+def test_it_counts_the_tokens_of_all_callers_by_the_minute(world: World) -> None:
+    world.serve(1, BASE_ARN)
+    line = world.fleet._engines[world.base].line
+    assert line is not None
+    before = world.health(world.base)["asked"]
+    rate = measure(line, "base")
+    assert world.health(world.base)["asked"] == before + 8
+    words = 8 * 8 + 32
+    # Eight answers of so many words in at most some seconds, and not in less than a millisecond.
+    assert 8 * words * 60 / 10 < rate < 8 * words * 60 / 0.001
+
+
+@pytest.mark.parametrize(("units", "status"), [(2, "InService"), (3, "Failed")])
+def test_a_promise_beyond_the_measurement_fails_with_the_figures(measured: World, units: int, status: str) -> None:
+    known = capacities(measured)
+    rate = int(2.5 * unit(measured))
+    measured.store.capacities.put(str(measured.base), known.machine, Capacity(rate, at(0)))
+    settled = measured.settle(measured.provision(1, BASE_ARN, units=units))
+    assert settled.status == status
+    if status == "Failed":
+        for figure in (f"{3 * unit(measured):,} tokens", f"the {rate:,} that", "2026-05-01", "0% of the machine"):
+            assert figure in str(settled.failure)
+        return
+    excess = measured.fleet.excess(BASE_ARN, LONG_ID, 1)
+    assert excess is not None
+    assert "80% of the machine is promised to others" in excess
+    assert f"the {round(0.2 * rate):,} that" in excess
+
+
+def test_promises_of_different_engines_share_one_machine(world: World) -> None:
+    known, whole = capacities(world), world.model(1, method="full")
+    for weights, units in ((world.base, 4), (world.root / "models" / whole.id, 2)):
+        world.store.capacities.put(str(weights), known.machine, Capacity(units * unit(world), at(0)))
+    promised = [throughput(1), throughput(2, model_arn=whole.arn)]
+    # A quarter and a half are gone.
+    assert known.excess(BASE_ARN, unit(world), promised) is None
+    told = known.excess(BASE_ARN, 2 * unit(world), promised)
+    assert told is not None
+    assert "75% of the machine" in told
+    assert known.excess(whole.arn, unit(world), promised) is not None
+
+
+def test_another_machine_is_measured_anew(world: World) -> None:
+    known = capacities(world)
+    world.store.capacities.put(str(world.base), "elsewhere, 1 CPUs", Capacity(1, at(0)))
+    assert known.known(world.base) is None
+    assert known.excess(BASE_ARN, 10**9, []) is None
+
+
+def test_where_promises_are_trusted_nothing_is_measured(world: World) -> None:
+    world.serve(1, BASE_ARN, units=100)
+    assert world.health(world.base)["asked"] == 1
+    assert world.fleet.excess(BASE_ARN, LONG_ID, 10**6) is None
