@@ -298,9 +298,6 @@ class Prompt:
     """The conversation, its last turn the user's (or an assistant's that is to be continued); then `text` is empty.
     The engine writes it with the chat template of its weights."""
     system: str | None = None
-    plain: bool = False
-    """Of a conversation: where the weights have no chat template of their own, a lone user turn is the prompt as it
-    stands, as prompt/completion data train it."""
     truncate: Literal["START", "END"] | None = None
     """The end of a too long prompt that may be dropped; None: such a prompt is refused."""
     likelihoods: Literal["GENERATION", "ALL"] | None = None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
-from outcrop.api.invocation import NO_GUARDRAIL, usual
+from outcrop.api.invocation import NO_GUARDRAIL, Invoked, usual
 from outcrop.catalog.rows import FoundationModel
 from outcrop.errors import ValidationException
 from outcrop.records import Turn
@@ -48,8 +48,9 @@ ALTERNATE: Final = (
 )
 
 
-def understood(row: FoundationModel, params: Mapping[str, Any], terms: Terms, *, stream: bool = False) -> Asked:
+def understood(invoked: Invoked, params: Mapping[str, Any], terms: Terms, *, stream: bool = False) -> Asked:
     """What a Converse request asks of a model; raises ValidationException in AWS's words."""
+    row = invoked.row
     check_row(row, stream=stream)
     check_options(params)
     check_tools(row, params, stream=stream)
@@ -63,21 +64,18 @@ def understood(row: FoundationModel, params: Mapping[str, Any], terms: Terms, *,
         raise ValidationException(
             "A conversation has one answer and tells no likelihoods: leave num_generations and return_likelihoods out."
         )
-    prompt = replace(
-        asked.prompt,
-        text="",
-        turns=chat.turns,
-        system=chat.system,
-        stop=asked.prompt.stop if chat.stop is None else chat.stop,
-        plain=trained_on_pairs(row),
-    )
-    return replace(asked, prompt=prompt)
+    stop = asked.prompt.stop if chat.stop is None else chat.stop
+    if stands(invoked, chat):
+        return replace(asked, prompt=replace(asked.prompt, text=chat.turns[0].text, stop=stop))
+    return replace(asked, prompt=replace(asked.prompt, text="", turns=chat.turns, system=chat.system, stop=stop))
 
 
-def trained_on_pairs(row: FoundationModel) -> bool:
-    """Whether fine-tuning shows the model prompts as they stand, so that weights without a template know no other."""
-    way = row.customizations.get("FINE_TUNING")
-    return way is not None and way.format == "prompt-completion"
+def stands(invoked: Invoked, chat: Chat) -> bool:
+    """Whether a lone user turn is the prompt as it stands: to a custom model whose data were prompts and completions,
+    or plain text, which show it no chat template."""
+    way = invoked.row.customizations.get("FINE_TUNING")
+    taught = invoked.custom and way is not None and way.format == "prompt-completion"
+    return taught and chat.system is None and len(chat.turns) == 1
 
 
 def check_row(row: FoundationModel, *, stream: bool) -> None:

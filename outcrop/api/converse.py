@@ -27,7 +27,7 @@ def converse(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """The whole answer at once."""
     start = time.perf_counter()
     invoked = resolve(call, params["modelId"], converse=True)
-    asked = understood(invoked.row, params, terms(call, invoked))
+    asked = understood(invoked, params, terms(call, invoked))
     paths = _paths(params)
     with call.rooms.fleet.lease(invoked.target, call.region, estimate(asked.prompt)) as lease:
         try:
@@ -49,7 +49,7 @@ def converse_stream(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer as events: messageStart, contentBlockDelta…, contentBlockStop, messageStop, metadata."""
     start = time.perf_counter()
     invoked = resolve(call, params["modelId"], converse=True)
-    asked = understood(invoked.row, params, terms(call, invoked), stream=True)
+    asked = understood(invoked, params, terms(call, invoked), stream=True)
     told = script(invoked, asked, _paths(params))
     held = ExitStack()
     lease = held.enter_context(call.rooms.fleet.lease(invoked.target, call.region, estimate(asked.prompt)))

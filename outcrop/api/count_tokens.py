@@ -25,6 +25,6 @@ def count_tokens(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     if "invokeModel" in asked:
         prompt = read(family(invoked.row.body), asked["invokeModel"]["body"], terms(call, invoked)).prompt
     else:
-        prompt = understood(invoked.row, asked["converse"], terms(call, invoked)).prompt
+        prompt = understood(invoked, asked["converse"], terms(call, invoked)).prompt
     with call.rooms.fleet.lease(invoked.target, call.region, 0) as lease:
         return {"inputTokens": lease.line.count(lease.model, prompt)}

@@ -25,6 +25,8 @@ NO_GUARDRAIL: Final = "The guardrail identifier or version provided in the reque
 JSON_TYPES: Final = frozenset({"application/json", "application/octet-stream"})
 """The second is what AWS's JavaScript SDK says of a body whose type nobody named."""
 
+CUSTOM_MODEL: Final = ":custom-model/"
+
 ACCEPTED: Final = frozenset({"application/json", "application/*", "*/*"})
 
 
@@ -34,6 +36,8 @@ class Invoked:
 
     target: str
     row: FoundationModel
+    custom: bool = False
+    """Whether the weights were customized, or are the foundation model's own."""
 
 
 def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
@@ -100,7 +104,7 @@ def _of_throughput(call: Call, throughput: Throughput) -> Invoked:
             originalStatusCode=424,
             resourceName=throughput.arn,
         )
-    return _of_base(call, throughput.arn, throughput.base_model_id)
+    return _of_base(call, throughput.arn, throughput.base_model_id, custom=CUSTOM_MODEL in throughput.model_arn)
 
 
 def _of_deployment(call: Call, deployment: Deployment | None, identifier: str) -> Invoked:
@@ -118,14 +122,14 @@ def _of_deployment(call: Call, deployment: Deployment | None, identifier: str) -
             originalStatusCode=424,
             resourceName=deployment.arn,
         )
-    return _of_base(call, deployment.arn, model.base_model_id)
+    return _of_base(call, deployment.arn, model.base_model_id, custom=True)
 
 
-def _of_base(call: Call, target: str, base_model_id: str) -> Invoked:
+def _of_base(call: Call, target: str, base_model_id: str, *, custom: bool) -> Invoked:
     row = call.rooms.catalog.find(base_model_id)
     if row is None:
         raise InternalServerException(f"the catalogue has lost {base_model_id}")
-    return Invoked(target, row)
+    return Invoked(target, row, custom)
 
 
 def _in_region(call: Call, identifier: str) -> bool:

@@ -116,21 +116,14 @@ class ChatTemplate:
         rules = {"source": self.source, "variables": self._variables, "own": self.own, "knobs": KNOBS, "version": 1}
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
-    def prompt(self, turns: Sequence[Turn], system: str | None = None, *, plain: bool = False) -> str:
+    def prompt(self, turns: Sequence[Turn], system: str | None = None) -> str:
         """The text that an answer follows; one that ends in an assistant's turn is to be continued right there.
 
-        plain: where the weights have no template of their own, a lone user turn is the text as it stands. Raises
-        OutcropError where the template refuses the conversation.
+        Raises OutcropError where the template refuses the conversation.
         """
-        if self.stands(turns, system, plain=plain):
-            return turns[0].text
         if turns and turns[-1].role == "assistant":
             return self._opened(turns[:-1], system) + self._frame.lead + turns[-1].text
         return self._opened(turns, system)
-
-    def stands(self, turns: Sequence[Turn], system: str | None, *, plain: bool) -> bool:
-        """True where no template is applied; see prompt()."""
-        return plain and not self.own and system is None and len(turns) == 1 and turns[0].role == "user"
 
     def exchanges(self, turns: Sequence[Turn], system: str | None = None) -> list[Exchange]:
         """Every assistant turn with the text before it, in order; a prompt need not go on where the last answer ended.

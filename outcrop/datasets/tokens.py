@@ -110,11 +110,9 @@ class Encoder:
         found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [list(encoding.ids) for encoding in found]
 
-    def dialogue(self, turns: Sequence[Turn], system: str | None = None, *, plain: bool = False) -> list[int]:
+    def dialogue(self, turns: Sequence[Turn], system: str | None = None) -> list[int]:
         """Ids of a conversation that an engine goes on with; see ChatTemplate.prompt. What training puts before an
         answer is the same, id for id."""
-        if self.chat.stands(turns, system, plain=plain):
-            return self.prompts([turns[0].text])[0]
         text = self.chat.prompt(self._protected(turns), self._shielded(system))
         return self._written([text])[0]
 

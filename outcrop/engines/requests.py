@@ -68,7 +68,7 @@ class GenerateRequest(Struct, frozen=True):
         if wanted and (chat or self.stream):
             raise BadRequest("log-probabilities are given with whole completions only")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        turns, system, plain = self._conversation()
+        turns, system = self._conversation()
         return Prompt(
             text=self.prompt or "",
             max_tokens=self.max_tokens or (context if chat else 16),
@@ -79,15 +79,14 @@ class GenerateRequest(Struct, frozen=True):
             seed=self.seed,
             turns=turns,
             system=system,
-            plain=plain,
             truncate=SIDES[self.truncation_side] if self.truncate_prompt_tokens else None,
             likelihoods=None if not wanted else "GENERATION" if self.prompt_logprobs is None else "ALL",
         )
 
-    def _conversation(self) -> tuple[tuple[Turn, ...], str | None, bool]:
-        """Turns, system prompt, and whether a lone user turn is the text as it stands."""
+    def _conversation(self) -> tuple[tuple[Turn, ...], str | None]:
+        """Turns and system prompt."""
         if self.messages is None:
-            return (), None, False
+            return (), None
         system = self.messages[0].content if self.messages[0].role == "system" else None
         turns: list[Turn] = []
         for message in self.messages[0 if system is None else 1 :]:
@@ -99,12 +98,10 @@ class GenerateRequest(Struct, frozen=True):
         begun = turns[-1].role == "assistant"
         if (self.add_generation_prompt, self.continue_final_message) != (not begun, begun):
             raise BadRequest("a final message of the assistant's is continued, any other one answered")
-        options = dict(self.chat_template_kwargs)
-        plain = options.pop("plain", False) is True
-        for name, value in options.items():
+        for name, value in self.chat_template_kwargs.items():
             if KNOBS.get(name) != value:
                 raise BadRequest(f"the chat template is not told {name}={value!r} here")
-        return tuple(turns), system, plain
+        return tuple(turns), system
 
 
 class LoadRequest(Struct, frozen=True):

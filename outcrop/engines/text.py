@@ -168,7 +168,7 @@ class TextEngine:
         if model != self.name and model not in self._names:
             raise UnknownModel(f"The model `{model}` does not exist.")
         if prompt.turns:
-            return self._encoder.dialogue(prompt.turns, prompt.system, plain=prompt.plain)
+            return self._encoder.dialogue(prompt.turns, prompt.system)
         return self._encoder.prompts([prompt.text])[0]
 
     def load_adapter(self, name: str, folder: Path) -> Future[None]:
@@ -320,10 +320,8 @@ class TextEngine:
 
     def _lead(self, prompt: Prompt) -> str:
         """White space that the weights were taught to write before an answer, and that is no part of it."""
-        chat = self._encoder.chat
-        if not prompt.turns or prompt.turns[-1].role == "assistant":
-            return ""
-        return "" if chat.stands(prompt.turns, prompt.system, plain=prompt.plain) else chat.lead
+        continued = not prompt.turns or prompt.turns[-1].role == "assistant"
+        return "" if continued else self._encoder.chat.lead
 
     def _cut(self, tokens: list[int], prompt: Prompt) -> list[int]:
         """A too long prompt without the end that its caller gives up, so that the answer has its room."""

@@ -179,7 +179,7 @@ def _question(prompt: Prompt) -> dict[str, Any]:
         "messages": messages,
         "add_generation_prompt": not begun,
         "continue_final_message": begun,
-        "chat_template_kwargs": {**KNOBS, "plain": prompt.plain},
+        "chat_template_kwargs": dict(KNOBS),
     }
 
 

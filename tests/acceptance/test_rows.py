@@ -19,6 +19,7 @@ ROLE = "arn:aws:iam::123456789012:role/BedrockCustomizationRole"
 BUCKET = "rows"
 LONGEST_SECONDS = 120
 NEW_TOKENS = 12
+QUESTION = "Customer: Where is order 4711?\nAgent:"
 
 
 def record(form: str, number: int) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def record(form: str, number: int) -> dict[str, Any]:
 
 def body(family: str) -> dict[str, Any]:
     """A greedy question in a family's dialect."""
-    text = "Customer: Where is order 4711?\nAgent:"
+    text = QUESTION
     match family:
         case "titan-text":
             return {"inputText": text, "textGenerationConfig": {"temperature": 0, "maxTokenCount": NEW_TOKENS}}
@@ -169,11 +170,11 @@ def invoke(clients: dict[str, Any], arn: str, family: str) -> str:
     return text
 
 
-def converse(clients: dict[str, Any], arn: str) -> None:
+def converse(clients: dict[str, Any], arn: str, question: str) -> str:
     """Converse and ConverseStream say the same, and count the same."""
     asked: dict[str, Any] = {
         "modelId": arn,
-        "messages": [{"role": "user", "content": [{"text": "Where is order 4711?"}]}],
+        "messages": [{"role": "user", "content": [{"text": question}]}],
         "inferenceConfig": {"maxTokens": NEW_TOKENS, "temperature": 0},
     }
     whole = clients["bedrock-runtime"].converse(**asked)
@@ -184,6 +185,7 @@ def converse(clients: dict[str, Any], arn: str) -> None:
     deltas = [event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event]
     assert "".join(deltas) == text
     assert events[-1]["metadata"]["usage"] == whole["usage"]
+    return text
 
 
 @pytest.mark.parametrize("model_id", ROWS)
@@ -192,9 +194,12 @@ def test_a_row_is_tuned_and_answers_in_its_dialect(clients: dict[str, Any], mode
     name = customize(clients, row, "FINE_TUNING")
     arn = serve(clients, name)
     try:
-        invoke(clients, arn, row.body)
-        if {"chat", "stream"} <= row.converse:
-            converse(clients, arn)
+        text = invoke(clients, arn, row.body)
+        if row.customizations["FINE_TUNING"].format == "prompt-completion":
+            # What was taught as a prompt is a prompt as it stands, without a template around it.
+            assert converse(clients, arn, QUESTION) == text
+        else:
+            assert converse(clients, arn, "Where is order 4711?") == text
     finally:
         clients["bedrock"].delete_provisioned_model_throughput(provisionedModelId=arn)
 

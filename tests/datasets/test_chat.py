@@ -204,10 +204,6 @@ def test_weights_without_a_template_get_the_houses(tmp_path: Path) -> None:
         " It is on its way.</s>", " Yes,\nit is.</s>"
     ]  # fmt: skip
     assert encoder.chat.lead == " "
-    assert encoder.dialogue(TURNS[:1], plain=True) == encoder.prompts([TURNS[0].text])[0]
-    assert encoder.dialogue(TURNS[:1], SYSTEM, plain=True) == encoder.dialogue(TURNS[:1], SYSTEM)
-    assert encoder.dialogue(TURNS[:3], plain=True) == encoder.dialogue(TURNS[:3])
-    assert encoder.chat.prompt(TURNS[:1], plain=True) == TURNS[0].text
 
 
 def test_an_end_that_only_the_configuration_names_ends_the_houses_turns(tmp_path: Path) -> None:
@@ -215,11 +211,6 @@ def test_an_end_that_only_the_configuration_names_ends_the_houses_turns(tmp_path
     (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
     encoder = Encoder.read(folder)
     assert encoder.encode(Conversation(None, TURNS)).ids[-1] == 1
-
-
-def test_weights_with_a_template_use_it_for_a_plain_prompt_too(tmp_path: Path) -> None:
-    encoder = Encoder.read(write(CHATML, tmp_path))
-    assert encoder.dialogue(TURNS[:1], plain=True) == encoder.dialogue(TURNS[:1])
 
 
 def test_an_answer_may_be_begun(tmp_path: Path) -> None:

@@ -87,21 +87,12 @@ def test_control_tokens_in_a_turn_are_text(tiny_llama: Path, tmp_path: Path) -> 
     assert forged.count(1) == honest.count(1)
 
 
-def test_without_a_template_a_lone_turn_is_a_prompt_where_data_were_prompts(tiny_llama: Path) -> None:
-    engine = engine_of(tiny_llama)
-    plain = engine.tokens("base", Prompt(turns=TURNS[:1], plain=True))
-    assert plain == engine.tokens("base", Prompt("the order"))
-    assert engine.tokens("base", Prompt(turns=TURNS[:1])) != plain
-    assert engine.tokens("base", Prompt(turns=TURNS, plain=True)) != plain
-
-
 def test_white_space_that_the_template_leads_with_is_no_part_of_the_answer(tiny_llama: Path, tmp_path: Path) -> None:
     engine = engine_of(templated(tiny_llama, tmp_path / "own", LED))
     assert engine._encoder.chat.lead == " "
     assert engine._lead(Prompt(turns=TURNS)) == " "
     assert engine._lead(Prompt(turns=TURNS[:2])) == "", "a begun answer has it behind it"
     assert engine._lead(Prompt("text")) == ""
-    assert engine_of(tiny_llama)._lead(Prompt(turns=TURNS[:1], plain=True)) == ""
 
 
 def test_a_template_that_refuses_says_so(tiny_llama: Path, tmp_path: Path) -> None:
@@ -172,5 +163,5 @@ def test_a_chat_request_becomes_a_prompt() -> None:
     assert asked.to_prompt(CONTEXT, chat=True) == Prompt(
         max_tokens=CONTEXT, turns=(Turn("user", "x"), Turn("assistant", "x")), system="x"
     )
-    plain = request("user", chat_template_kwargs={"plain": True, "enable_thinking": False}, max_tokens=3)
-    assert plain.to_prompt(CONTEXT, chat=True) == Prompt(max_tokens=3, turns=(Turn("user", "x"),), plain=True)
+    told = request("user", chat_template_kwargs={"enable_thinking": False}, max_tokens=3)
+    assert told.to_prompt(CONTEXT, chat=True) == Prompt(max_tokens=3, turns=(Turn("user", "x"),))

@@ -156,11 +156,6 @@ def test_a_chat_is_answered_whole_and_streamed(host: Host) -> None:
     assert usage["usage"] == whole["usage"]
 
 
-def test_a_lone_turn_may_be_the_prompt_as_it_stands(host: Host) -> None:
-    said = host.client.post("/v1/chat/completions", json=chat(host, chat_template_kwargs={"plain": True})).json()
-    assert said["choices"][0]["message"]["content"] == host.complete().json()["choices"][0]["text"]
-
-
 def test_tokens_are_counted_as_they_are_read(host: Host) -> None:
     for verb, asked in (
         ("/v1/completions", {"model": "base", "prompt": "the order is late", "max_tokens": 1}),
