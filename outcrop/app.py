@@ -230,6 +230,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         wake=lambda: ring(scheduler.wake, fleet.wake),
         rehearse=rehearsal,
         model_units=settings.model_units,
+        deploy_all=settings.deployable_models == "all",
         deployments_in_progress=settings.deployments_in_progress,
         strict_stop_sequences=settings.strict_stop_sequences,
     )

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     not asked for the longest time end, but never a provisioned one. None: four fifths of the machine's memory or of its
     control group's, and no bound where there is a GPU, whose memory you set here yourself."""
 
+    deployable_models: Literal["all", "as-aws"] = "all"
+    """Whose custom models may be deployed on demand: every base's, or only those of the bases that AWS names."""
+
     deployments_in_progress: Annotated[int, Field(ge=1)] = 10
     """Custom model deployments that may be Creating at the same time (one account on AWS had a quota of 2)."""
 

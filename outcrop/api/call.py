@@ -44,6 +44,8 @@ class Rooms:
     """What a job would do, take and cost, as JSON's types, for dry runs; None: there are none."""
     model_units: int = 10
     """Model units that may be provisioned in all."""
+    deploy_all: bool = True
+    """Whether custom models of every base may be deployed, or of those that AWS names."""
     deployments_in_progress: int = 10
     """Deployments that may be Creating at the same time."""
     strict_stop_sequences: bool = False

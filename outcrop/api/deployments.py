@@ -111,6 +111,13 @@ def _model(call: Call, arn: str) -> Model:
         raise ResourceNotFoundException(f"The custom model '{arn}' does not exist in {call.region}.")
     if model.status != "Active":
         raise ValidationException(f"The custom model {arn} is {model.status}; it must be Active to be deployed.")
+    row = call.rooms.catalog.find(model.base_model_id)
+    if not call.rooms.deploy_all and (row is None or not row.deployable):
+        possible = ", ".join(row.long_id for row in call.rooms.catalog.rows if row.deployable)
+        raise ValidationException(
+            f"The custom model {arn} can't be deployed on demand: its base model is {model.base_model_id}, and the "
+            f"setting deployable_models allows {possible}. Provision throughput for it instead."
+        )
     return model
 
 

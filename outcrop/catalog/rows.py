@@ -159,6 +159,8 @@ class FoundationModel(Struct, frozen=True, forbid_unknown_fields=True):
     """responseStreamingSupported."""
     on_demand: bool = True
     """Whether `id` is told to be invoked on demand."""
+    deployable: bool = False
+    """Whether AWS deploys its custom models on demand. Here all can be, unless a setting holds to AWS's list."""
     lifecycle: Literal["ACTIVE", "LEGACY"] = "ACTIVE"
     """modelLifecycle."""
     regions: tuple[str, ...] = ()

@@ -1,13 +1,18 @@
 """Custom model deployments through boto3 against a real server; the fleet's moves are made by the store's verbs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from outcrop.api.call import Call
+from outcrop.api.deployments import create_custom_model_deployment
+from outcrop.errors import ValidationException
 from outcrop.records import Model
-from tests.api.bedrock_server import ACCOUNT, REGION, Bedrock, bedrock_over, refused
+from outcrop.wire.gateway import Signed
+from tests.api.bedrock_server import ACCOUNT, LONG, REGION, Bedrock, bedrock_over, refused
 
 
 @pytest.fixture
@@ -231,3 +236,24 @@ def test_lists(server: Bedrock, client: Any, models: list[Model]) -> None:
         "status": "Active",
         "lastUpdatedAt": server.clock.time,
     }
+
+
+def test_a_setting_holds_to_the_bases_that_aws_deploys(tmp_path: Path) -> None:
+    with bedrock_over(tmp_path) as server:
+        client = server.client()
+        rows = server.rooms.catalog.rows
+        assert {row.id for row in rows if row.deployable} == {
+            "amazon.nova-lite-v1:0",
+            "amazon.nova-micro-v1:0",
+            "amazon.nova-pro-v1:0",
+            "meta.llama3-3-70b-instruct-v1:0",
+        }
+        titan = server.complete(server.create_job(client))
+        strict = replace(server.rooms, deploy_all=False)
+        access_key = server.keys.access_key
+        signed = Signed(access_key, "bedrock", "CreateCustomModelDeployment", REGION, "request", "host", {}, False)
+        call = Call(signed, server.rooms.identity.principal_for(access_key), strict)
+        with pytest.raises(ValidationException) as caught:
+            create_custom_model_deployment(call, {"modelDeploymentName": "x", "modelArn": titan.arn})
+        for told in (titan.arn, LONG, "amazon.nova-micro-v1:0:128k", "deployable_models"):
+            assert told in str(caught.value)
