@@ -132,7 +132,22 @@ def test_a_job_is_watched_to_its_end_in_all_three_ways(jobs: Jobs) -> None:
         assert said in screen, said
     assert f"32 examples · {last['metrics']['tokens']:,} tokens trained" in screen
     assert f"outcrop models show {name}" in screen
+    _documented(told)
     _after_the_end(jobs, name, last)
+
+
+def _documented(told: list[dict[str, Any]]) -> None:
+    """Every kind and member stands on the reference page, and every member of these kinds on the page is told."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "events.md").read_text("utf-8")
+    sections = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+    for event in told:
+        table = sections[event["kind"]].partition("| `sign` | when")[0]
+        cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+        named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+        unknown = set(event) - {"at", "kind"} - named
+        assert not unknown, f"{event['kind']}: {unknown}"
+        missing = named - set(event) - {"sign", "seconds_left"}
+        assert not missing, f"{event['kind']}: {missing}"
 
 
 def _after_the_end(jobs: Jobs, name: str, last: dict[str, Any]) -> None:
