@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from outcrop.train.run import main
+from outcrop.train.run import leave, main
 
 
 def die_at(event: str, pattern: str, count: int) -> None:
@@ -28,4 +28,4 @@ def die_at(event: str, pattern: str, count: int) -> None:
 
 if __name__ == "__main__":
     die_at(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-    sys.exit(main(sys.argv[4:]))
+    leave(main(sys.argv[4:]))

@@ -25,14 +25,15 @@ class Work:
         directory.mkdir()
         (directory / "spec.json").write_bytes(msgspec.json.encode(spec))
 
-    def start(self, *options: str) -> "subprocess.Popen[bytes]":
-        return self._spawn([*options, "-P", "-m", "outcrop.train.run"])
+    def start(self, *options: str, limit: int | None = None) -> "subprocess.Popen[bytes]":
+        """A child; limit: bytes of address space that the system gives it."""
+        return self._spawn([*options, "-P", "-m", "outcrop.train.run"], limit)
 
     def mortal(self, event: str, pattern: str, count: int) -> "subprocess.Popen[bytes]":
         """A child that kills itself at that instant; see mortal.py."""
         return self._spawn([str(MORTAL), event, pattern, str(count)])
 
-    def _spawn(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
+    def _spawn(self, arguments: list[str], limit: int | None = None) -> "subprocess.Popen[bytes]":
         environment = os.environ | {
             "AWS_ENDPOINT_URL_S3": self._shelf.url,
             "AWS_ACCESS_KEY_ID": "a",
@@ -41,6 +42,8 @@ class Work:
             "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, *arguments, str(self.directory)]
+        if limit is not None:
+            command = ["sh", "-c", f'ulimit -v {limit >> 10}; exec "$0" "$@"', *command]
         with (self.directory / "log.txt").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
