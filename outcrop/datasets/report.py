@@ -106,9 +106,10 @@ def failure_message(report: Report, uri: str, limits: Limits) -> str:
     """
     first = report.faults[0]
     text = aws_text(first, report, uri, limits)
-    place = f"line {first.line}" if first.line else "the file as a whole"
-    if first.column:
-        place += f", column {first.column}"
+    if not first.line:
+        # Of the file as a whole, and AWS's texts know no such fault: ours has said it all.
+        return text if report.fault_count == 1 else f"{text} (faults in this file: {report.fault_count})"
+    place = f"line {first.line}" + (f", column {first.column}" if first.column else "")
     return f"{text} ({place}: {first.reason}; faults in this file: {report.fault_count})"
 
 
