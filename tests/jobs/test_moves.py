@@ -157,6 +157,11 @@ def test_a_wordless_end_says_how_the_child_died_and_what_its_log_says(code: int 
     assert "3 times at the same place" in told
 
 
+def test_a_child_that_asked_for_another_life_too_often_fails_with_its_own_reason() -> None:
+    told = message(Sight(code=75, spent=3, tail="Traceback\nRan out of memory (2 GB). What helps: a larger machine"))
+    assert told == "Ran out of memory (2 GB). What helps: a larger machine (met 3 times at the same place)"
+
+
 def test_messages_keep_awss_bound_and_the_end_of_a_log() -> None:
     told = message(Sight(code=1, spent=3, tail="x" * 5000 + "the end"))
     assert len(told) == 2048
