@@ -13,7 +13,7 @@ from typing import Any, Final
 from outcrop.errors import ModelErrorException, ModelStreamErrorException, ServiceError
 from outcrop.records import Piece, Prompt
 from outcrop.serve.dialects.family import Metrics
-from outcrop.serve.fleet import Lease
+from outcrop.serve.lease import Lease
 from outcrop.serve.line import PromptTooLong
 
 CHARACTERS_PER_TOKEN: Final = 4

@@ -88,12 +88,21 @@ class Capacities:
             with self._lock:
                 self._under_way.discard(weights)
 
-    def excess(self, model_arn: str, rate: int, promised: Iterable[Throughput]) -> str | None:
-        """Why `rate` tokens a minute of a model cannot be promised beside these; None: they can, or nobody knows.
+    def excess(self, model_arn: str, base_model_id: str, units: int) -> str | None:
+        """Why units cannot be promised for a model beside all that was promised; None: they can, or nobody knows."""
+        return self._excess(model_arn, self.seating.promise(base_model_id, units), self.store.throughputs.wanted())
 
-        promised: the throughputs that were there before. Raises OutcropError where the model is not there.
-        """
-        weights = self.seating.of_model(model_arn).weights
+    def overdone(self, throughput: Throughput) -> str | None:
+        """Why a throughput cannot be put in service beside those that are; None: it can."""
+        present = [other for other in self.store.throughputs.wanted() if other.status == "InService"]
+        others = [other for other in present if other.arn != throughput.arn]
+        return self._excess(throughput.desired_model_arn, self.seating.rate(throughput), others)
+
+    def _excess(self, model_arn: str, rate: int, promised: Iterable[Throughput]) -> str | None:
+        try:
+            weights = self.seating.of_model(model_arn).weights
+        except OutcropError:
+            return None  # Whoever tries to serve it says what is missing.
         own = self.known(weights)
         if own is None:
             return None

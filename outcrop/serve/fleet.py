@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,7 @@ from outcrop.records import Prompt, Throughput
 from outcrop.serve.capacity import Capacities
 from outcrop.serve.demand import Demand
 from outcrop.serve.figures import Snapshot
+from outcrop.serve.lease import Account, Lease
 from outcrop.serve.line import Line
 from outcrop.serve.meter import Meter
 from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, Stop, Unload, moves
@@ -53,19 +53,6 @@ MOST_WAITING: Final = 16
 
 PROOF: Final = Prompt(text="a", max_tokens=1, temperature=0.0)
 """What a model must answer before its throughput is in service, or its deployment Active."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to ask one model once."""
-
-    line: Line
-    model: str
-    """What the model is called on the line."""
-    charge: Callable[[int, int], None]
-    """Tells how many tokens the prompt and the answer really had; nothing told is nothing charged."""
-    heard: Callable[[], None] = lambda: None
-    """Tells that the first piece of a streamed answer is there."""
 
 
 class Fleet:
@@ -143,10 +130,7 @@ class Fleet:
 
         Nobody knows where promises are trusted, and of a model whose engine never served a provisioned one.
         """
-        if self._capacities is None:
-            return None
-        rate = self._seating.promise(base_model_id, units)
-        return self._capacities.excess(model_arn, rate, self._store.throughputs.wanted())
+        return self._capacities.excess(model_arn, base_model_id, units) if self._capacities else None
 
     def snapshot(self) -> Snapshot:
         """What there is to see at this moment; asks every engine for its own figures."""
@@ -164,24 +148,9 @@ class Fleet:
         Raises ThrottlingException over the model units, ModelNotReadyException when the engine does not serve in time,
         ModelErrorException when it cannot be started.
         """
-        bucket = self._buckets.get(target)
-        reading, used, reserved = self._meter.call(target), [0, 0], 0
-
-        def charge(prompt_tokens: int, completion_tokens: int) -> None:
-            used[:] = prompt_tokens, completion_tokens
-
-        fault: BaseException | None = None
-        try:
-            reserved = bucket.take(estimate_tokens) if bucket else 0
-            with self._seated(target, region) as (line, model):
-                yield Lease(line, model, charge, reading.first)
-        except BaseException as ended:
-            fault = ended
-            raise
-        finally:
-            reading.end(fault, *used)
-            if bucket:
-                bucket.settle(reserved, sum(used))
+        account = Account(self._meter.call(target), self._buckets.get(target))
+        with account.kept(estimate_tokens), self._seated(target, region) as (line, model):
+            yield Lease(line, model, account.charge, account.heard)
 
     @contextmanager
     def _seated(self, target: str, region: str) -> Iterator[tuple[Line, str]]:
@@ -440,10 +409,6 @@ class Fleet:
         if self._capacities.known(seat.weights) is None:
             self._capacities.find_out(seat.weights, line, seat.adapter or BASE)
             return False
-        others = [other for other in self._store.throughputs.wanted() if other.status == "InService"]
-        before = [other for other in others if other.arn != target]
-        rate = self._seating.rate(throughput)
-        if reason := self._capacities.excess(throughput.desired_model_arn, rate, before):
+        if reason := self._capacities.overdone(throughput):
             self._verdicts.failed(target, reason)
-            return False
-        return True
+        return reason is None

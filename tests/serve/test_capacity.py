@@ -77,20 +77,25 @@ def test_promises_of_different_engines_share_one_machine(world: World) -> None:
     known, whole = capacities(world), world.model(1, method="full")
     for weights, units in ((world.base, 4), (world.root / "models" / whole.id, 2)):
         world.store.capacities.put(str(weights), known.machine, Capacity(units * unit(world), at(0)))
-    promised = [throughput(1), throughput(2, model_arn=whole.arn)]
+    first, second = throughput(1), throughput(2, model_arn=whole.arn)
+    for promised in (first, second):
+        world.store.throughputs.add(promised)
+        world.store.throughputs.in_service(promised.arn, now())
     # A quarter and a half are gone.
-    assert known.excess(BASE_ARN, unit(world), promised) is None
-    told = known.excess(BASE_ARN, 2 * unit(world), promised)
+    assert known.excess(BASE_ARN, LONG_ID, 1) is None
+    told = known.excess(BASE_ARN, LONG_ID, 2)
     assert told is not None
     assert "75% of the machine" in told
-    assert known.excess(whole.arn, unit(world), promised) is not None
+    assert known.excess(whole.arn, LONG_ID, 1) is not None
+    # What is in service is not counted against itself.
+    assert known.overdone(second) is None
 
 
 def test_another_machine_is_measured_anew(world: World) -> None:
     known = capacities(world)
     world.store.capacities.put(str(world.base), "elsewhere, 1 CPUs", Capacity(1, at(0)))
     assert known.known(world.base) is None
-    assert known.excess(BASE_ARN, 10**9, []) is None
+    assert known.excess(BASE_ARN, LONG_ID, 10**6) is None
 
 
 def test_where_promises_are_trusted_nothing_is_measured(world: World) -> None:
