@@ -63,6 +63,19 @@ class Story:
     """Seconds from each kill in training until a step was told that had not been told before."""
 
 
+def client(server: Server, service: str) -> Any:
+    """A client that asks again while a server is away."""
+    told = server.environment
+    return boto3.session.Session().client(
+        service,
+        endpoint_url=told["AWS_ENDPOINT_URL"],
+        region_name=told["AWS_DEFAULT_REGION"],
+        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+        config=Config(retries={"mode": "standard", "total_max_attempts": 10}),
+    )
+
+
 class Soak:
     """One server, and the jobs on it."""
 
@@ -83,16 +96,8 @@ class Soak:
                 os.kill(pid, signal.SIGKILL)
 
     def client(self, service: str) -> Any:
-        """A client that is told of a server that is away, and asks again."""
-        told = self._server.environment
-        return boto3.session.Session().client(
-            service,
-            endpoint_url=told["AWS_ENDPOINT_URL"],
-            region_name=told["AWS_DEFAULT_REGION"],
-            aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-            config=Config(retries={"mode": "standard", "total_max_attempts": 10}),
-        )
+        """A client of the server."""
+        return client(self._server, service)
 
     def upload(self, name: str, trial: Trial) -> None:
         """Put the trial's files into storage."""
@@ -130,9 +135,9 @@ class Soak:
         if self._chance.random() < EARLY:
             time.sleep(self._chance.uniform(0.0, 4.0))
             return
-        before = _reached(place)
+        before = reached(place)
         more = self._chance.uniform(0.0, PACE) * (steps - before) / left
-        self._wait(lambda: self._over(arn) or _reached(place) >= min(steps, before + more))
+        self._wait(lambda: self._over(arn) or reached(place) >= min(steps, before + more))
         time.sleep(self._chance.uniform(0.0, 0.1 if before + more < steps else 1.0))
 
     def _kill(self, pid: int, place: Path, story: Story) -> None:
@@ -232,7 +237,7 @@ def _events(place: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _reached(place: Path) -> int:
+def reached(place: Path) -> int:
     """Steps that are told."""
     return max((event["step"] + 1 for event in _events(place) if event["kind"] == "step"), default=0)
 
