@@ -100,7 +100,7 @@ def until(ask: Callable[[], Any], true: Callable[[Any], bool], seconds: float = 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     root: Path = tmp_path_factory.mktemp("deployments")
-    settings = {"on_demand_keep_seconds": str(KEEP_SECONDS), "on_demand_wait_seconds": "2"}
+    settings = {"on_demand_keep_seconds": str(KEEP_SECONDS), "on_demand_wait_seconds": "10"}
     server = Server(root / "data", **settings).start()
     yield Shop(server)
     server.stop()

@@ -45,11 +45,11 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def runtime_over(root: Path, *, strict: bool = False, program: tuple[str, ...] | None = None) -> Iterator[Runtime]:
-    """The runtime over a fresh world."""
+def runtime_over(root: Path, *, strict: bool = False, **fleet: Any) -> Iterator[Runtime]:
+    """The runtime over a fresh world; `fleet`: what its fleet is told."""
     (root / "rooms").mkdir()
     (root / "world").mkdir()
-    world = World(root / "world", **({"program": program} if program else {}))
+    world = World(root / "world", **fleet)
     base = rooms_over(root / "rooms", now, lambda: None)  # type: ignore[arg-type]
     rooms = replace(
         base, store=world.store, catalog=world.catalog, fleet=world.fleet, strict_stop_sequences=strict, now=now
