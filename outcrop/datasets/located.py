@@ -190,6 +190,8 @@ def _broken_string(text: str, error: JSONDecodeError) -> tuple[int, str]:
         return at, f"control character U+{ord(text[at]):04X} must be written as an escape"
     # The standard library has two scanners that point at different characters of a bad escape.
     at = text.rfind("\\", 0, at + 1)
+    if text[at : at + 2] == "\\u":
+        return at, "behind \\u stand four hexadecimal digits, as in \\u00e9; a backslash itself is written \\\\"
     return at, f"{text[at : at + 2]} is no escape of JSON; a backslash itself is written \\\\"
 
 

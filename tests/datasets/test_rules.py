@@ -63,6 +63,7 @@ REFUSED: list[tuple[str, str, str, str, str]] = [
     ("prompt-completion", '{"prompt": None, "completion": "b"}', "None", "JSON writes null", "jsonl"),
     ("prompt-completion", '{"prompt": , "completion": "b"}', ', "c', "a value is missing before the ,", "jsonl"),
     ("prompt-completion", '{"prompt": "a\\x", "completion": "b"}', "\\x", "\\x is no escape of JSON", "jsonl"),
+    ("prompt-completion", '{"prompt": "a\\u12", "completion": "b"}', "\\u12", "four hexadecimal digits", "jsonl"),
     ("prompt-completion", '{"prompt" "a"}', '"a"', "expected ':'", "jsonl"),
     ("prompt-completion", "[", "", "one JSON value over many lines", "jsonl"),
     ("prompt-completion", '{"prompt": "a", "completion": "b', "", "column 31 has no end", "jsonl"),
