@@ -90,6 +90,8 @@ def test_turns_and_system_are_read() -> None:
             config(maxTokens=3, max_new_tokens=4),
             '#/inferenceConfig: subject must not be valid against schema {"required":["max_new_tokens","maxTokens"]}',
         ),
+        (body(inferenceConfig=None), "#/inferenceConfig: expected type: JSONObject, found: Null"),
+        (body(inferenceConfig=[]), "#/inferenceConfig: expected type: JSONObject, found: JSONArray"),
     ],
 )
 def test_refusals_are_in_aws_s_words(document: Any, told: str) -> None:
