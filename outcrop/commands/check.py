@@ -52,6 +52,7 @@ def check(
     Ends with status 0 for a dataset that a job would take, 1 for one with faults, 2 where it could not be checked.
     """
     from outcrop.catalog.catalog import Catalog
+    from outcrop.catalog.hyperparameters import echo, plain_numbers
     from outcrop.commands.report_view import show_survey
 
     with usage():
@@ -60,8 +61,10 @@ def check(
         row = find_row(catalog, model)
         kind = find_kind(row, type)
         way = row.customizations[kind]
-        default = way.hyperparameters["batchSize"].default if "batchSize" in way.hyperparameters else None
-        batch = batch_size or int(default or 1)
+        # Only this one: check has no --hyper, so a row's other required values cannot be asked for here.
+        rules = {name: rule for name, rule in way.hyperparameters.items() if name == "batchSize"}
+        given = {} if batch_size is None else {"batchSize": str(batch_size)}
+        batch = int(plain_numbers(rules, echo(row.long_id, rules, given)).get("batchSize", "1"))
         limits = catalog.limits(row, batch, kind, enforce_advice=settings.advised_minima == "enforce")
         with brought(file, validation or (), Console(stderr=True)) as (inputs, _), _written(faults) as write:
             checked = watched(inputs, way.format, limits, write)

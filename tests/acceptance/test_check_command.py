@@ -124,6 +124,7 @@ def test_standard_input_is_a_file_too(good: str) -> None:
         (["s3://bucket/key", "--model", EXPRESS], 'eval "$(outcrop env)"'),
         (["s3://bucket/", "--model", EXPRESS], "names no object"),
         (["{good}", "--model", EXPRESS, "--faults", "{folder}"], "Is a directory"),
+        (["{good}", "--model", EXPRESS, "--batch-size", "65"], "an integer between 1 and 64"),
     ],
 )
 def test_mistakes_end_with_status_2_and_the_way_out(good: str, words: list[str], said: str) -> None:
