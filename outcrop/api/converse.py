@@ -37,7 +37,7 @@ def converse(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
         lease.charge(last.prompt_tokens, last.completion_tokens)
     native = family(invoked.row.body).answer(asked, [Answer(text, last)])
     return {
-        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "output": {"message": {"role": "assistant", "content": [{"text": text}] if text else []}},
         "stopReason": REASONS[last.finish or "stop"],
         "usage": _usage(last.prompt_tokens, last.completion_tokens),
         "metrics": {"latencyMs": milliseconds(start)},

@@ -71,6 +71,14 @@ def test_a_stop_sequence_stops_every_family(runtime: Runtime, model: str) -> Non
     assert answer["output"]["message"]["content"] == [{"text": "one"}]
 
 
+def test_an_empty_answer_has_no_content_whole_or_streamed(runtime: Runtime) -> None:
+    client = runtime.client()
+    question = asked("STOP one", modelId=NOVA, inferenceConfig={"stopSequences": ["STOP"]})
+    assert client.converse(**question)["output"]["message"]["content"] == []
+    events = list(client.converse_stream(**question)["stream"])
+    assert not [event for event in events if "contentBlockDelta" in event]
+
+
 def test_response_fields_are_the_model_s_own(runtime: Runtime) -> None:
     paths = ["/stop_sequence", "/usage/input_tokens", "/usage/output_tokens", "/delta/stop_sequence", "/nothing/there"]
     question = asked(

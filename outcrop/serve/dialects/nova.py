@@ -84,7 +84,7 @@ def answer(_asked: Asked, answers: Sequence[Answer]) -> Document:
     """The whole message."""
     text, last = answers[0].text, answers[0].last
     return {
-        "output": {"message": {"content": [{"text": text}], "role": "assistant"}},
+        "output": {"message": {"content": [{"text": text}] if text else [], "role": "assistant"}},
         "stopReason": REASONS[last.finish or "stop"],
         "usage": _usage(last),
     }
