@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from outcrop.errors import OutcropError
 from outcrop.objects.client import cannot_get, cannot_put
 from outcrop.records import TrainSpec
 from outcrop.train.deliver import Destination, manifest
+
+TOKENISED_FAULTY_BYTES: Final = 16 * 2**20
+"""A file with faults is tokenised all the same up to this size, so that its examples that are too long for the weights
+are told, too; a larger one fails at once, as tokenising takes a hundred times as long as checking."""
 
 Passing = tuple[type[OutcropError], ...]
 """The client's errors that say nothing about the job: they go through as they are."""
@@ -169,6 +173,8 @@ def _inspect(
         name=name,
         pulse=pulse,
     )
+    if not report.passed and report.bytes > TOKENISED_FAULTY_BYTES:
+        return report
     unfit: list[Fault] = []
     kinds = Counter(report.kinds)
 

@@ -103,7 +103,8 @@ def _base(spec: TrainSpec, learner: TextLearner) -> dict[str, Any]:
     folder = Path(spec.base)
     encoder = Encoder.read(folder)
     return {
-        "name": spec.base_name,
+        # Of a chain upon a whole custom model that model is what was loaded; its own story names the foundation's.
+        "name": str(spec.parent_arn) if spec.whole_parent else spec.base_name,
         "sha256": weights.fingerprint(folder, WEIGHTS),
         "tokenizer_sha256": encoder.fingerprint,
         "template_sha256": encoder.chat.fingerprint,

@@ -164,6 +164,17 @@ def test_what_only_the_weights_refuse_is_counted_with_the_rest(
     assert [json.loads(line)["line"] for line in store.objects[folder + "faults.jsonl"].splitlines()] == [3, 2, 4, 5]
 
 
+def test_a_large_file_with_faults_fails_before_it_is_tokenised(
+    spec: TrainSpec, tmp_path: Path, store: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outcrop.train.intake.TOKENISED_FAULTY_BYTES", 100)
+    long = json.dumps({"prompt": "a" * 4000, "completion": "b"})
+    store.objects["s3://b/train.jsonl"] = f'{long}\n{{"prompt": "a"}}\n'.encode()
+    with pytest.raises(OutcropError, match=r"line 2: the member completion is missing; faults in this file: 1\)"):
+        take(replace(spec, validation=()), tmp_path, store)
+    assert not (tmp_path / "plan" / "train").exists()
+
+
 def test_a_form_that_is_not_carried_out_is_refused(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:
     with pytest.raises(OutcropError, match="'pictures' cannot be trained on here"):
         take(replace(spec, format="pictures"), tmp_path, store)
