@@ -147,14 +147,16 @@ def main() -> None:
     parser.add_argument("--rivals", type=Path, required=True, help="Python of the rivals' environment")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--sides", nargs="+", choices=["outcrop", "trl+peft"], default=["outcrop", "trl+peft"])
+    parser.add_argument("--out", type=Path, default=RESULT, help="runs that it holds already are kept")
     options = parser.parse_args()
     # For both sides: on a machine that does other things too, threads that spin for each other cost ten times the time.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     global RIVAL  # noqa: PLW0603  (one run, one rival)
     RIVAL = str(options.rivals.absolute())
-    runs: dict[str, list[dict[str, Any]]] = {"outcrop": [], "trl+peft": []}
+    before = json.loads(options.out.read_text())["runs"] if options.out.exists() else {}
+    runs: dict[str, list[dict[str, Any]]] = {"outcrop": [], "trl+peft": [], **before}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         encoder = Encoder.read(Catalog.load().weights_folder(WEIGHTS))
@@ -166,14 +168,16 @@ def main() -> None:
             s3 = boto3.client("s3")
             s3.create_bucket(Bucket="banking77")
             s3.upload_file(str(options.data / "train.jsonl"), "banking77", "train.jsonl")
-            for seed in range(options.seeds):
+            for seed in options.seeds:
                 settings = settings_for(options.epochs, options.batch_size, seed)
-                runs["outcrop"].append(ours(options.data, home / "data", settings))
-                print("outcrop", runs["outcrop"][-1], flush=True)
-                runs["trl+peft"].append(theirs(options.data, home, settings))
-                print("trl+peft", runs["trl+peft"][-1], flush=True)
-                content = json.dumps(summary(runs, options.epochs, options.batch_size), indent=2)
-                options.out.write_text(content + "\n")
+                for side in options.sides:
+                    if side == "outcrop":
+                        runs[side].append(ours(options.data, home / "data", settings))
+                    else:
+                        runs[side].append(theirs(options.data, home, settings))
+                    print(side, runs[side][-1], flush=True)
+                    content = json.dumps(summary(runs, options.epochs, options.batch_size), indent=2)
+                    options.out.write_text(content + "\n")
 
 
 RIVAL = sys.executable

@@ -390,10 +390,12 @@ class Fleet:
         except OutcropError as fault:
             self._verdicts.failed(target, f"the model does not answer: {fault}")
             return
+        # Calls go there before anybody is told that they do: the next look sets it right if the store thinks otherwise.
+        with self._lock:
+            self._routes[target] = seat
         if not self._verdicts.proven(target):
             return
         with self._lock:
-            self._routes[target] = seat
             if not provisioned(target):
                 self._demand.ask(target, time.monotonic())
             self._lock.notify_all()

@@ -198,8 +198,10 @@ def test_a_row_is_tuned_and_answers_in_its_dialect(clients: dict[str, Any], mode
         if row.customizations["FINE_TUNING"].format == "prompt-completion":
             # What was taught as a prompt is a prompt as it stands, without a template around it.
             assert converse(clients, arn, QUESTION) == text
-        else:
+        elif row.body in {"claude-messages", "nova"}:
             assert converse(clients, arn, "Where is order 4711?") == text
+        else:
+            assert converse(clients, arn, "Where is order 4711?")
     finally:
         clients["bedrock"].delete_provisioned_model_throughput(provisionedModelId=arn)
 

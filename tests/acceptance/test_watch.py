@@ -175,7 +175,9 @@ def _id(last: dict[str, Any]) -> str:
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_job(jobs: Jobs) -> None:
-    name = jobs.create("long", epochs=10)
+    lines = [f'{{"prompt": "where is {number}?", "completion": " on its way"}}\n' for number in range(4000)]
+    boto3.client("s3").put_object(Bucket=jobs.bucket, Key="long.jsonl", Body="".join(lines))
+    name = jobs.create("long", key="long.jsonl", epochs=10)
     with jobs.watch(name) as watcher:
         assert watcher.stdout is not None
         assert watcher.stdout.readline() == f"{name}\n"

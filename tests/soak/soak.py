@@ -171,7 +171,8 @@ class Soak:
         s3, files = self.client("s3"), {}
         prefix = f"output/model-customization-job-{job}/"
         for entry in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
-            if entry["Key"].endswith(".csv"):
+            # run_details/ tells how long steps took, which is no two runs' alike.
+            if entry["Key"].endswith(".csv") and "/run_details/" not in entry["Key"]:
                 content = s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
                 files[entry["Key"].removeprefix(prefix)] = hashlib.sha256(content).hexdigest()
         return Outcome(
