@@ -174,8 +174,9 @@ class Fleet:
             raise ThrottlingException("Too many requests, please wait before trying again.")
         try:
             with self._lock, self._demand.waiting(target):
+                # Once: the loop looks by itself while anything loads. Rung at every wake it would spin, and wake us again.
+                self._bell.set()
                 while True:
-                    self._bell.set()
                     if not self._ended:
                         self._lock.wait(min(SLOW_SECONDS, max(0.0, deadline - time.monotonic())))
                     if found := self._try_seat(target, region):
