@@ -174,7 +174,7 @@ class Fleet:
             raise ThrottlingException("Too many requests, please wait before trying again.")
         try:
             with self._lock, self._demand.waiting(target):
-                # Once: the loop looks by itself while anything loads. Rung at every wake, it would spin and wake us again.
+                # Once: the loop looks by itself while anything loads. Rung at every wake, it would spin.
                 self._bell.set()
                 while True:
                     if not self._ended:
