@@ -13,7 +13,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    delete,
     func,
     insert,
     select,
@@ -23,10 +22,11 @@ from sqlalchemy.exc import IntegrityError
 
 from outcrop.lifecycle import check
 from outcrop.records import Deployment
+from outcrop.store import resources
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
 from outcrop.store.models import hold_model
-from outcrop.store.refusals import Busy, Gone, NameTaken, OverQuota, TokenMismatch
+from outcrop.store.refusals import Busy, OverQuota
 from outcrop.store.tags import TAGS, tag_rows
 
 LONGEST_FAILURE: Final = 2048
@@ -90,11 +90,11 @@ class DeploymentStore:
         tags: Iterable[Mapping[str, str]],
     ) -> Deployment:
         with self._database.write() as connection:
-            if earlier := _earlier(connection, deployment.region, token, fingerprint):
-                return earlier
-            same = DEPLOYMENTS.c.region == deployment.region, DEPLOYMENTS.c.name == deployment.name
-            if connection.execute(select(DEPLOYMENTS.c.arn).where(*same)).first():
-                raise NameTaken("modelDeploymentName", deployment.name)
+            if made := resources.earlier(connection, DEPLOYMENTS, deployment.region, token, fingerprint):
+                return _deployment(made)
+            resources.refuse_name(
+                connection, DEPLOYMENTS, deployment.region, deployment.name, member="modelDeploymentName"
+            )
             hold_model(connection, deployment.model_arn)
             creating = connection.execute(select(func.count()).where(DEPLOYMENTS.c.status == "Creating")).scalar_one()
             if in_progress is not None and creating >= in_progress:
@@ -107,20 +107,19 @@ class DeploymentStore:
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Deployment | None:
         """The deployment that this token made before; raises TokenMismatch when it came with another request."""
         with self._database.read() as connection:
-            return _earlier(connection, region, token, fingerprint)
+            row = resources.earlier(connection, DEPLOYMENTS, region, token, fingerprint)
+        return _deployment(row) if row else None
 
     def find(self, region: str, identifier: str) -> Deployment | None:
         """The deployment of this name or ARN in this region."""
-        by_arn = identifier.startswith("arn:")
-        wanted = DEPLOYMENTS.c.arn == identifier if by_arn else DEPLOYMENTS.c.name == identifier
         with self._database.read() as connection:
-            row = connection.execute(select(DEPLOYMENTS).where(DEPLOYMENTS.c.region == region, wanted)).first()
+            row = resources.by_name_or_arn(connection, DEPLOYMENTS, region, identifier)
         return _deployment(row) if row else None
 
     def by_arn(self, arn: str) -> Deployment | None:
         """The deployment of this ARN, in whatever region."""
         with self._database.read() as connection:
-            row = connection.execute(select(DEPLOYMENTS).where(DEPLOYMENTS.c.arn == arn)).first()
+            row = resources.by_arn(connection, DEPLOYMENTS, arn)
         return _deployment(row) if row else None
 
     def page(self, region: str, listing: Listing) -> tuple[list[Deployment], Cursor | None]:
@@ -141,7 +140,7 @@ class DeploymentStore:
     def proven(self, arn: str, now: datetime) -> Deployment:
         """The model that it waited for really answers: Active, and an update completed. Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
             if present.update_status == "Updating":
                 moved = replace(present, model_arn=present.desired_model_arn, failure=None)
                 return _move(connection, moved, "Active", "UpdateCompleted", now)
@@ -153,7 +152,7 @@ class DeploymentStore:
         message: cut at 2048 characters.
         """
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
             told = replace(present, failure=message[:LONGEST_FAILURE])
             if present.update_status == "Updating":
                 return _move(connection, told, present.status, "UpdateFailed", now)
@@ -165,7 +164,7 @@ class DeploymentStore:
         Raises Busy while it is Creating or being updated, Gone (it, or the model, was deleted meanwhile).
         """
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
             _refuse_busy(present, "Creating", "Updating")
             hold_model(connection, model_arn)
             moved = replace(present, desired_model_arn=model_arn, failure=None)
@@ -174,34 +173,14 @@ class DeploymentStore:
     def delete(self, arn: str) -> None:
         """Delete a deployment and its tags; raises Busy while it is being updated, Gone."""
         with self._database.write() as connection:
-            _refuse_busy(_locked(connection, arn), "Updating")
-            connection.execute(delete(DEPLOYMENTS).where(DEPLOYMENTS.c.arn == arn))
-            connection.execute(delete(TAGS).where(TAGS.c.arn == arn))
+            _refuse_busy(_deployment(resources.locked(connection, DEPLOYMENTS, arn)), "Updating")
+            resources.drop(connection, DEPLOYMENTS, arn)
 
 
 def _refuse_busy(present: Deployment, *states: str) -> None:
     for state in states:
         if state in (present.status, present.update_status):
             raise Busy(present.arn, state, "Active and no update is under way")
-
-
-def _earlier(connection: Connection, region: str, token: str | None, fingerprint: str) -> Deployment | None:
-    if token is None:
-        return None
-    same = DEPLOYMENTS.c.region == region, DEPLOYMENTS.c.token == token
-    row = connection.execute(select(DEPLOYMENTS).where(*same)).first()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise TokenMismatch(token)
-    return _deployment(row)
-
-
-def _locked(connection: Connection, arn: str) -> Deployment:
-    row = connection.execute(select(DEPLOYMENTS).where(DEPLOYMENTS.c.arn == arn).with_for_update()).first()
-    if row is None:
-        raise Gone(arn)
-    return _deployment(row)
 
 
 def _move(

@@ -23,10 +23,11 @@ from sqlalchemy.exc import IntegrityError
 
 from outcrop.lifecycle import JOB, JOB_PART, IllegalMove, check
 from outcrop.records import Job, Model
+from outcrop.store import resources
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
 from outcrop.store.models import MODEL_NAMES, MODELS, model_row
-from outcrop.store.refusals import Gone, NameTaken, TokenMismatch
+from outcrop.store.refusals import Gone, NameTaken
 from outcrop.store.tags import TAGS, tag_rows
 
 Part = Literal["validationDetails", "dataProcessingDetails", "trainingDetails"]
@@ -95,8 +96,8 @@ class JobStore:
     def _add(self, job: Job, token: str | None, fingerprint: str) -> Job:
         model_name = job.request["customModelName"]
         with self._database.write() as connection:
-            if earlier := _earlier(connection, job.region, token, fingerprint):
-                return earlier
+            if made := resources.earlier(connection, JOBS, job.region, token, fingerprint):
+                return _job(made)
             _require_room(connection, job)
             job = replace(job, parts=job.parts or not_started())
             connection.execute(insert(JOBS).values(**_row(job), token=token, fingerprint=fingerprint))
@@ -108,19 +109,19 @@ class JobStore:
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Job | None:
         """The job that this token made before; raises TokenMismatch when it came with another request."""
         with self._database.read() as connection:
-            return _earlier(connection, region, token, fingerprint)
+            row = resources.earlier(connection, JOBS, region, token, fingerprint)
+        return _job(row) if row else None
 
     def find(self, region: str, identifier: str) -> Job | None:
         """The job of this name or ARN in this region."""
-        wanted = JOBS.c.arn == identifier if identifier.startswith("arn:") else JOBS.c.name == identifier
         with self._database.read() as connection:
-            row = connection.execute(select(JOBS).where(JOBS.c.region == region, wanted)).first()
+            row = resources.by_name_or_arn(connection, JOBS, region, identifier)
         return _job(row) if row else None
 
     def by_arn(self, arn: str) -> Job | None:
         """The job of this ARN, in whatever region."""
         with self._database.read() as connection:
-            row = connection.execute(select(JOBS).where(JOBS.c.arn == arn)).first()
+            row = resources.by_arn(connection, JOBS, arn)
         return _job(row) if row else None
 
     def named(self, identifier: str) -> list[Job]:
@@ -156,7 +157,7 @@ class JobStore:
     def started(self, arn: str, handle: str | None, now: datetime) -> Job:
         """Remember the executor's handle of the job's child (None: there is none); IllegalMove when the job is over."""
         with self._database.write() as connection:
-            job = _locked(connection, arn)
+            job = _job(resources.locked(connection, JOBS, arn))
             if job.status not in UNFINISHED:
                 raise IllegalMove("job", arn, job.status, "InProgress")
             return _save(connection, replace(job, handle=handle, modified=_later(job, now)))
@@ -167,7 +168,7 @@ class JobStore:
         Events are read again after a restart: the news that a part began, when it is further already, changes nothing.
         """
         with self._database.write() as connection:
-            job = _locked(connection, arn)
+            job = _job(resources.locked(connection, JOBS, arn))
             present = job.parts[part]["status"]
             if present == status or (status == "InProgress" and present != "NotStarted"):
                 return job
@@ -179,7 +180,7 @@ class JobStore:
     def fail(self, arn: str, message: str, now: datetime) -> Job:
         """End the job as Failed with a message (cut at 2048 characters); parts under way fail with it."""
         with self._database.write() as connection:
-            job = _locked(connection, arn)
+            job = _job(resources.locked(connection, JOBS, arn))
             if job.status == "Failed":
                 return job
             job = _ended(job, "Failed", dict.fromkeys(_under_way(job), "Failed"), now)
@@ -189,7 +190,7 @@ class JobStore:
     def ask_stop(self, arn: str, now: datetime) -> Job:
         """Move to Stopping; a job that is Stopping stays so; raises IllegalMove when it is over."""
         with self._database.write() as connection:
-            job = _locked(connection, arn)
+            job = _job(resources.locked(connection, JOBS, arn))
             if job.status == "Stopping":
                 return job
             check("job", arn, job.status, "Stopping")
@@ -199,7 +200,7 @@ class JobStore:
     def stopped(self, arn: str, now: datetime, metrics: Mapping[str, Any]) -> Job:
         """End the job as Stopped; every part that is not over stops with it, and its model's name is free again."""
         with self._database.write() as connection:
-            job = _locked(connection, arn)
+            job = _job(resources.locked(connection, JOBS, arn))
             if job.status == "Stopped":
                 return job
             over = {part: "Stopped" for part in PARTS if JOB_PART[job.parts[part]["status"]]}
@@ -213,7 +214,7 @@ class JobStore:
         The model's document gets the members that come from the job; those that it brings itself stay.
         """
         with self._database.write() as connection:
-            job = _locked(connection, arn)
+            job = _job(resources.locked(connection, JOBS, arn))
             if job.status == "Completed":
                 return job
             under_way = [part for part in PARTS if JOB_PART[job.parts[part]["status"]]]
@@ -230,9 +231,7 @@ class JobStore:
 
 def _require_room(connection: Connection, job: Job) -> None:
     """Raise NameTaken or Gone where a new job cannot be kept; locks its parent until the transaction ends."""
-    same = select(JOBS.c.arn).where(JOBS.c.region == job.region, JOBS.c.name == job.name)
-    if connection.execute(same).first():
-        raise NameTaken("jobName", job.name)
+    resources.refuse_name(connection, JOBS, job.region, job.name, member="jobName")
     model_name = job.request["customModelName"]
     holds = MODEL_NAMES.c.region == job.region, MODEL_NAMES.c.name == model_name
     if connection.execute(select(MODEL_NAMES).where(*holds)).first():
@@ -242,24 +241,6 @@ def _require_room(connection: Connection, job: Job) -> None:
         parent = select(MODELS.c.arn).where(MODELS.c.arn == base_arn).with_for_update()
         if connection.execute(parent).first() is None:
             raise Gone(base_arn)
-
-
-def _earlier(connection: Connection, region: str, token: str | None, fingerprint: str) -> Job | None:
-    if token is None:
-        return None
-    row = connection.execute(select(JOBS).where(JOBS.c.region == region, JOBS.c.token == token)).first()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise TokenMismatch(token)
-    return _job(row)
-
-
-def _locked(connection: Connection, arn: str) -> Job:
-    row = connection.execute(select(JOBS).where(JOBS.c.arn == arn).with_for_update()).first()
-    if row is None:
-        raise Gone(arn)
-    return _job(row)
 
 
 def _save(connection: Connection, job: Job) -> Job:

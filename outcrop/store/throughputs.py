@@ -14,7 +14,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    delete,
     func,
     insert,
     select,
@@ -24,10 +23,11 @@ from sqlalchemy.exc import IntegrityError
 
 from outcrop.lifecycle import check
 from outcrop.records import Throughput
+from outcrop.store import resources
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
 from outcrop.store.models import hold_model
-from outcrop.store.refusals import Busy, Committed, Gone, NameTaken, OverQuota, TokenMismatch
+from outcrop.store.refusals import Busy, Committed, OverQuota
 from outcrop.store.tags import TAGS, tag_rows
 
 LONGEST_FAILURE: Final = 2048
@@ -95,9 +95,11 @@ class ThroughputStore:
         tags: Iterable[Mapping[str, str]],
     ) -> Throughput:
         with self._database.write() as connection:
-            if earlier := _earlier(connection, throughput.region, token, fingerprint):
-                return earlier
-            _refuse_name(connection, throughput.region, throughput.name)
+            if made := resources.earlier(connection, THROUGHPUTS, throughput.region, token, fingerprint):
+                return _throughput(made)
+            resources.refuse_name(
+                connection, THROUGHPUTS, throughput.region, throughput.name, member="provisionedModelName"
+            )
             hold_model(connection, throughput.model_arn)
             used = connection.execute(select(func.coalesce(func.sum(THROUGHPUTS.c.units), 0))).scalar_one()
             if quota is not None and used + throughput.units > quota:
@@ -110,20 +112,19 @@ class ThroughputStore:
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Throughput | None:
         """The throughput that this token made before; raises TokenMismatch when it came with another request."""
         with self._database.read() as connection:
-            return _earlier(connection, region, token, fingerprint)
+            row = resources.earlier(connection, THROUGHPUTS, region, token, fingerprint)
+        return _throughput(row) if row else None
 
     def find(self, region: str, identifier: str) -> Throughput | None:
         """The throughput of this name or ARN in this region."""
-        by_arn = identifier.startswith("arn:")
-        wanted = THROUGHPUTS.c.arn == identifier if by_arn else THROUGHPUTS.c.name == identifier
         with self._database.read() as connection:
-            row = connection.execute(select(THROUGHPUTS).where(THROUGHPUTS.c.region == region, wanted)).first()
+            row = resources.by_name_or_arn(connection, THROUGHPUTS, region, identifier)
         return _throughput(row) if row else None
 
     def by_arn(self, arn: str) -> Throughput | None:
         """The throughput of this ARN, in whatever region."""
         with self._database.read() as connection:
-            row = connection.execute(select(THROUGHPUTS).where(THROUGHPUTS.c.arn == arn)).first()
+            row = resources.by_arn(connection, THROUGHPUTS, arn)
         return _throughput(row) if row else None
 
     def page(self, region: str, listing: Listing) -> tuple[list[Throughput], Cursor | None]:
@@ -142,7 +143,7 @@ class ThroughputStore:
     def in_service(self, arn: str, now: datetime) -> Throughput:
         """An engine really serves what was created; one that is InService stays so. Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
             if present.status == "InService":
                 return present
             if present.status == "Updating":
@@ -152,7 +153,7 @@ class ThroughputStore:
     def failed(self, arn: str, message: str, now: datetime) -> Throughput:
         """It cannot be served: Failed with a message (cut at 2048 characters). Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
             if present.status == "Failed":
                 return present
             return _move(connection, replace(present, failure=message[:LONGEST_FAILURE]), "Failed", now)
@@ -163,11 +164,11 @@ class ThroughputStore:
         Raises Busy while it is Creating or Updating, NameTaken, Gone (it, or the model, was deleted meanwhile).
         """
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
             if present.status in ("Creating", "Updating"):
                 raise Busy(arn, present.status)
             if name is not None and name != present.name:
-                _refuse_name(connection, present.region, name)
+                resources.refuse_name(connection, THROUGHPUTS, present.region, name, member="provisionedModelName")
                 present = replace(present, name=name)
             if model_arn is None or (model_arn == present.model_arn and present.status == "InService"):
                 return _move(connection, present, present.status, now)
@@ -177,7 +178,7 @@ class ThroughputStore:
     def updated(self, arn: str, now: datetime) -> Throughput:
         """An engine really serves the desired model: it is the present one now. Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
             if present.status == "InService" and present.model_arn == present.desired_model_arn:
                 return present
             check("throughput", arn, "Updating", "InService")
@@ -188,38 +189,12 @@ class ThroughputStore:
     def delete(self, arn: str, now: datetime) -> None:
         """Delete a throughput and its tags; raises Busy while it is Updating, Committed inside its term, Gone."""
         with self._database.write() as connection:
-            present = _locked(connection, arn)
+            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
             if present.status == "Updating":
                 raise Busy(arn, present.status)
             if present.commitment_ends is not None and now < present.commitment_ends:
                 raise Committed(arn, present.commitment_ends.isoformat(timespec="seconds"))
-            connection.execute(delete(THROUGHPUTS).where(THROUGHPUTS.c.arn == arn))
-            connection.execute(delete(TAGS).where(TAGS.c.arn == arn))
-
-
-def _earlier(connection: Connection, region: str, token: str | None, fingerprint: str) -> Throughput | None:
-    if token is None:
-        return None
-    same = THROUGHPUTS.c.region == region, THROUGHPUTS.c.token == token
-    row = connection.execute(select(THROUGHPUTS).where(*same)).first()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise TokenMismatch(token)
-    return _throughput(row)
-
-
-def _refuse_name(connection: Connection, region: str, name: str) -> None:
-    same = THROUGHPUTS.c.region == region, THROUGHPUTS.c.name == name
-    if connection.execute(select(THROUGHPUTS.c.arn).where(*same)).first():
-        raise NameTaken("provisionedModelName", name)
-
-
-def _locked(connection: Connection, arn: str) -> Throughput:
-    row = connection.execute(select(THROUGHPUTS).where(THROUGHPUTS.c.arn == arn).with_for_update()).first()
-    if row is None:
-        raise Gone(arn)
-    return _throughput(row)
+            resources.drop(connection, THROUGHPUTS, arn)
 
 
 def _move(connection: Connection, throughput: Throughput, status: str, now: datetime) -> Throughput:
