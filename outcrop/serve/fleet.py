@@ -62,7 +62,8 @@ class Fleet:
     on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that what is served on
     demand stays loaded after its last call; program: what starts an engine; meter: what counts calls; memory: bytes
     that all engines together may take, None for no bound; size: least bytes of an engine over a folder of weights;
-    measured: whether units are promised only as far as engines were measured to keep them.
+    measured: whether units are promised only as far as engines were measured to keep them; clock: seconds by which
+    units fill again.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Fleet:
         memory: int | None = None,
         size: Callable[[Path], int] = needed,
         measured: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._logs = store, logs
         self._verdicts, self._meter = Verdicts(store, now), meter or Meter()
@@ -92,6 +94,7 @@ class Fleet:
         self._engines: dict[Path, Running] = {}
         self._routes: dict[str, Seat] = {}
         self._buckets: dict[str, Bucket] = {}
+        self._clock = clock
         self._demand = Demand(on_demand_keep)
         self._broken: dict[str, str] = {}
         self._without_room: dict[str, str] = {}
@@ -282,7 +285,7 @@ class Fleet:
         buckets = {}
         for throughput in throughputs:
             rate = self._seating.rate(throughput)
-            bucket = self._buckets.get(throughput.arn) or Bucket(rate)
+            bucket = self._buckets.get(throughput.arn) or Bucket(rate, self._clock)
             bucket.resize(rate)
             buckets[throughput.arn] = bucket
         self._buckets = buckets

@@ -166,17 +166,24 @@ def test_the_sdk_s_own_retries_outlast_a_throughput_s_creation(own: Runtime) -> 
     assert json.loads(answer["body"].read())["results"][0]["outputText"].endswith("hello there")
 
 
-def test_over_the_units_is_throttled_and_told_so(own: Runtime) -> None:
-    arn = own.world.serve(1, BASE_ARN)
-    row = own.world.catalog.find(LONG_ID)
+@pytest.fixture
+def still(tmp_path: Any) -> Iterator[Runtime]:
+    """A server whose units never fill again."""
+    with runtime_over(tmp_path, clock=lambda: 0.0) as running:
+        yield running
+
+
+def test_over_the_units_is_throttled_and_told_so(still: Runtime) -> None:
+    arn = still.world.serve(1, BASE_ARN)
+    row = still.world.catalog.find(LONG_ID)
     assert row is not None
-    with own.world.fleet.lease(arn, REGION, row.tokens_per_minute_per_unit):
-        assert refused(own.client().invoke_model, modelId=arn, body=body()) == (
+    with still.world.fleet.lease(arn, REGION, row.tokens_per_minute_per_unit):
+        assert refused(still.client().invoke_model, modelId=arn, body=body()) == (
             "ThrottlingException",
             "Too many tokens, please wait before trying again.",
             429,
         )
-    assert own.client().invoke_model(modelId=arn, body=body())["body"].read()
+    assert still.client().invoke_model(modelId=arn, body=body())["body"].read()
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -28,17 +28,22 @@ def meter(world: World) -> Meter:
     return world.fleet._meter
 
 
-def test_calls_are_counted_by_how_they_end(world: World, meter: Meter) -> None:
-    arn = world.serve(1, BASE_ARN)
+def test_calls_are_counted_by_how_they_end(still: World) -> None:
+    arn = still.serve(1, BASE_ARN)
     for _ in range(3):
-        world.ask(arn, "one two three")
+        still.ask(arn, "one two three")
     with pytest.raises(ModelErrorException):
-        world.ask(arn, "fail")
-    row = world.catalog.find(LONG_ID)
+        still.ask(arn, "fail")
+    row = still.catalog.find(LONG_ID)
     assert row is not None
-    with world.fleet.lease(arn, REGION, row.tokens_per_minute_per_unit), pytest.raises(ThrottlingException):
-        world.ask(arn)
-    seen = samples(world, meter)
+    minute = row.tokens_per_minute_per_unit
+    with (
+        still.fleet.lease(arn, REGION, minute // 2),
+        pytest.raises(ThrottlingException),
+        still.fleet.lease(arn, REGION, minute),
+    ):
+        pass
+    seen = samples(still, still.fleet._meter)
     counted = {
         outcome: seen[f'outcrop_invocations_total{{model_id="{arn}",outcome="{outcome}"}}']
         for outcome in ("ok", "ModelErrorException", "ThrottlingException")

@@ -229,22 +229,22 @@ def test_a_program_that_is_not_there_fails_with_a_message(tmp_path: Path) -> Non
         world.close()
 
 
-def test_units_admit_and_refuse(world: World) -> None:
-    arn = world.serve(1, BASE_ARN)
-    row = world.catalog.find(LONG_ID)
+def test_units_admit_and_refuse(still: World) -> None:
+    arn = still.serve(1, BASE_ARN)
+    row = still.catalog.find(LONG_ID)
     assert row is not None
     minute = row.tokens_per_minute_per_unit
     with (
-        world.fleet.lease(arn, REGION, minute - 1000),
+        still.fleet.lease(arn, REGION, minute - 1000),
         pytest.raises(ThrottlingException, match="Too many tokens"),
-        world.fleet.lease(arn, REGION, 2000),
+        still.fleet.lease(arn, REGION, 2000),
     ):
         pass
-    with world.fleet.lease(arn, REGION, minute - 1000) as lease:
+    with still.fleet.lease(arn, REGION, minute - 1000) as lease:
         lease.charge(minute - 500, 0)
-    with pytest.raises(ThrottlingException), world.fleet.lease(arn, REGION, 5000):
+    with pytest.raises(ThrottlingException), still.fleet.lease(arn, REGION, 5000):
         pass
-    with world.fleet.lease(LONG_ID, REGION, 10 * minute):
+    with still.fleet.lease(LONG_ID, REGION, 10 * minute):
         pass
 
 
