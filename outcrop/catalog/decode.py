@@ -15,6 +15,19 @@ PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at (?P<key>`key` in )?`\$(?P<p
 STEP: Final = re.compile(r"\.(?P<field>\w+)|\[[^\]]*\]")
 
 
+WORD: Final = re.compile(r"`(int|float|str|bool|null|object|array)(?: \| null)?`")
+WORDS: Final = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "null": "nothing",
+    "object": "a table",
+    "array": "a list",
+}
+"""What a person calls the types that msgspec names as Python does."""
+
+
 def decode(place: str, document: object, row_type: type[Row]) -> Row:
     """The row of one table; raises ValueError that names place, field, reason and what is allowed."""
     try:
@@ -27,7 +40,8 @@ def _told(message: str, row_type: type[Struct]) -> str:
     found = PLACE.match(message)
     assert found is not None
     path = found["path"] or ""
-    told = f"{path.removeprefix('.')}: {found['reason']}" if path else found["reason"]
+    reason = WORD.sub(lambda word: WORDS[word[1]], found["reason"])
+    told = f"{path.removeprefix('.')}: {reason}" if path else reason
     allowed = _allowed(inspect.type_info(row_type), path, bool(found["key"]))
     return f"{told}; there are {', '.join(allowed)}" if allowed else told
 

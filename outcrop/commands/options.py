@@ -3,6 +3,7 @@
 Reads settings; knows nothing of what a command does with them.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,10 +45,17 @@ def settings_from(**given: Any) -> Settings:
     except (TOMLDecodeError, UnicodeDecodeError, OSError) as fault:
         raise OutcropError(f"cannot read {SETTINGS_FILE} in the working directory: {fault}") from fault
     except ValidationError as fault:
-        lines = [f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}" for error in fault.errors()]
+        lines = [
+            f"{'.'.join(map(str, error['loc']))} = {_shown(error['input'])}: {error['msg']}" for error in fault.errors()
+        ]
         raise OutcropError(
             "wrong settings (command line, OUTCROP_… or outcrop.toml):\n  " + "\n  ".join(lines)
         ) from None
+
+
+def _shown(value: object) -> str:
+    """A wrong value as its author wrote it in TOML, or nearly so."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def spin_briefly() -> None:

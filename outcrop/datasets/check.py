@@ -12,7 +12,7 @@ import numpy as np
 
 from outcrop.datasets.examples import Record
 from outcrop.datasets.faults import SNIPPET, Fault
-from outcrop.datasets.formats import examine
+from outcrop.datasets.formats import BOM, examine
 from outcrop.datasets.lines import MAX_LINE_BYTES, Block, blocks
 from outcrop.datasets.quotas import file_faults, over, record_faults, shortfalls, sum_fault
 from outcrop.datasets.report import KEPT_FAULTS, Report, aws_text, failure_message
@@ -139,7 +139,8 @@ def _single(line: bytes, number: int, format: str, limits: Limits, tally: Tally)
         tally.fault(found)
         return None
     record, ignored = found
-    faults = list(record_faults(record, number, line.decode("utf-8"), format, limits))
+    text = (line.removeprefix(BOM) if number == 1 else line).decode("utf-8")
+    faults = list(record_faults(record, number, text, format, limits))
     for fault in faults:
         tally.fault(fault)
     if faults:

@@ -69,7 +69,7 @@ def strict(node: Node) -> tuple[Conversation, tuple[str, ...]]:
     """The record of a line, and the names of members that are no part of it; raises RefusalError."""
     expect(node, "object", "the line")
     extra = list(others(node, ("schemaVersion", "system", "messages")))
-    _version(required(node, "schemaVersion", "str"))
+    _version(required(node, "schemaVersion", "string"))
     system = _system(node)
     messages = required(node, "messages", "array")
     turns = []
@@ -99,7 +99,7 @@ def _system(node: Node) -> str | None:
     found = node.get("system")
     if found is None:
         return None
-    if found.kind == "str":
+    if found.kind == "string":
         raise RefusalError(found.start, 'system must be an array of one block, as in [{"text": "…"}], not a string')
     blocks = expect(found, "array", "system").items
     if len(blocks) != 1:

@@ -19,7 +19,7 @@ DEPTH: Final = 100
 _SPACE: Final = re.compile(r"[ \t\r\n]*+")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 _WORD: Final = re.compile(r"[A-Za-z_]++")
-_LITERALS: Final = {"true": "bool", "false": "bool", "null": "null"}
+_LITERALS: Final = {"true": "boolean", "false": "boolean", "null": "null"}
 _FOREIGN: Final = {"True": "true", "False": "false", "None": "null"}
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
@@ -29,7 +29,7 @@ class Node:
     """One JSON value and where its text starts, in characters from 0."""
 
     kind: str
-    """object, array, str, int, float, bool or null."""
+    """As JSON calls it: object, array, string, number, boolean or null."""
     start: int
     text: str = ""
     """Of a string: its value."""
@@ -79,14 +79,14 @@ def _value(text: str, at: int, depth: int) -> tuple[Node, int]:
     mark = text[at : at + 1]
     if mark == '"':
         value, end = _string(text, at)
-        return Node("str", at, value), end
+        return Node("string", at, value), end
     if mark == "{":
         return _object(text, at, depth)
     if mark == "[":
         return _array(text, at, depth)
     number = _NUMBER.match(text, at)
     if number is not None:
-        return Node("int" if number.group().lstrip("-").isdigit() else "float", at), number.end()
+        return Node("number", at), number.end()
     word = _WORD.match(text, at)
     if word is not None and word.group() in _LITERALS:
         return Node(_LITERALS[word.group()], at), word.end()

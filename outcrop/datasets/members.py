@@ -9,7 +9,14 @@ from outcrop.datasets.faults import RefusalError
 from outcrop.datasets.located import Member, Node
 
 STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
-_KINDS: Final = {"str": "a string", "object": "an object", "array": "an array"}
+_KINDS: Final = {
+    "string": "a string",
+    "object": "an object",
+    "array": "an array",
+    "number": "a number",
+    "boolean": "a boolean",
+    "null": "null",
+}
 
 
 def strings(line: bytes) -> int:
@@ -24,7 +31,7 @@ def strings(line: bytes) -> int:
 def expect(node: Node, kind: str, what: str) -> Node:
     """The node, if it is of this kind; `what` is how messages call it."""
     if node.kind != kind:
-        raise RefusalError(node.start, f"{what} must be {_KINDS[kind]}, not {node.kind}")
+        raise RefusalError(node.start, f"{what} must be {_KINDS[kind]}, not {_KINDS[node.kind]}")
     return node
 
 
@@ -38,7 +45,7 @@ def required(node: Node, name: str, kind: str, where: str = "") -> Node:
 
 def text(node: Node, name: str, where: str = "") -> str:
     """A member that must be there and be a string of at least one character."""
-    found = required(node, name, "str", where)
+    found = required(node, name, "string", where)
     if not found.text:
         raise RefusalError(found.start, f"{where}{name} is empty: write its text, or leave the record out")
     return found.text

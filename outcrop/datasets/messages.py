@@ -77,7 +77,7 @@ def strict(node: Node) -> Conversation:
 
 def speaker(message: Node, place: int) -> Literal["user", "assistant"]:
     """The role of the message at a place (from 0), which must be the one whose turn it is."""
-    role = required(message, "role", "str", f"messages[{place}].")
+    role = required(message, "role", "string", f"messages[{place}].")
     expected = expected_role(place)
     if role.text == expected:
         return expected

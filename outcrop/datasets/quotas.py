@@ -3,7 +3,6 @@
 Characters are counted, six or three of them to a token as AWS does it. Knows limits and records; nothing of JSON.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from outcrop.datasets.examples import Conversation, Document, Pair, Record, opening
 from outcrop.datasets.faults import SNIPPET, Fault, mark, snippet
+from outcrop.datasets.places import column
 from outcrop.datasets.report import Report
 from outcrop.datasets.texts import Figures
 from outcrop.records import Limits
@@ -39,11 +39,12 @@ def parts(record: Record) -> tuple[list[str], list[str]]:
 
 
 def record_faults(record: Record, number: int, line: str, format: str, limits: Limits) -> Iterator[Fault]:
-    """What one record breaks; `line` is its text."""
+    """What one record breaks; `line` is its text, without a byte order mark."""
     given, learnt = parts(record)
+    texts = (*given, *learnt)
     for word in limits.reserved:
-        if any(word in text for text in (*given, *learnt)):
-            yield _reserved(word, number, line)
+        if any(word in text for text in texts):
+            yield _reserved(word, texts, number, line)
     each = limits.characters_per_token
     inputs, outputs = sum(map(len, given)), sum(map(len, learnt))
     sizes = (
@@ -127,12 +128,10 @@ def sum_fault(reports: Sequence[Report], limits: Limits) -> Fault | None:
     return next(sum_faults(reports, limits), None)
 
 
-def _reserved(word: str, number: int, line: str) -> Fault:
-    spelled = (json.dumps(word, ensure_ascii=False)[1:-1], json.dumps(word)[1:-1])
-    column = next((found + 1 for found in map(line.find, spelled) if found >= 0), 0)
+def _reserved(word: str, texts: Sequence[str], number: int, line: str) -> Fault:
+    at = column(line, word, texts)
     reason = f"the text holds {word!r}, which this model keeps for itself: write it in another way"
-    place = mark(line, column) if column else 0
-    return Fault(number, column, reason, snippet(line, max(column, 1)), "reserved", mark=place)
+    return Fault(number, at, reason, snippet(line, max(at, 1)), "reserved", mark=mark(line, at) if at else 0)
 
 
 def _whole(reason: str) -> Fault:

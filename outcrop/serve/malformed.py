@@ -5,7 +5,9 @@ a family's members mean.
 """
 
 import json
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
@@ -46,9 +48,11 @@ def read_json(body: bytes) -> Any:
     Raises ValidationException.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+        )
         # A lone surrogate, \ud800, is no text: it could not be sent on.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except (ValueError, RecursionError) as fault:
         raise malformed() from fault
     return value
@@ -122,7 +126,7 @@ def _bound(error: ValidationError) -> str:
             return error.message
 
 
-def _number(value: float) -> str:
+def _number(value: float | Decimal) -> str:
     """A number as a message quotes it."""
     text = str(value)
     return text if len(text) <= MAX_DIGITS else f"{text[:MAX_DIGITS]}…"
@@ -133,6 +137,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key stands twice")
     return found
+
+
+def _float(text: str) -> float | Decimal:
+    """A number; one beyond all floats stays as it was written, so that its refusal can quote it."""
+    found = float(text)
+    return Decimal(text) if math.isinf(found) else found
 
 
 def _constant(name: str) -> Any:
@@ -146,6 +156,6 @@ def _java_type(value: Any) -> str:
         return "Boolean"
     if isinstance(value, int):
         return "Integer" if -(2**31) <= value < 2**31 else "Long"
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         return "BigDecimal"
     return "String" if isinstance(value, str) else "JSONArray" if isinstance(value, list) else "JSONObject"

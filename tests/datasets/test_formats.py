@@ -28,11 +28,11 @@ REFUSED: list[tuple[bytes, int, str, str]] = [
     (b'{"prompt":"a"}', 1, "completion is missing", "shape"),
     (b'{"prompt":"a","completion":"c","x":1}', 32, "unknown member x", "shape"),
     (b'{"Prompt":"a","completion":"c"}', 2, "unknown member Prompt", "shape"),
-    (b'{"prompt":1,"completion":"c"}', 11, "prompt must be a string, not int", "shape"),
+    (b'{"prompt":1,"completion":"c"}', 11, "prompt must be a string, not a number", "shape"),
     (b'{"prompt":"x","completion": null}', 29, "completion must be a string, not null", "shape"),
     (b'{"prompt":"","completion":"x"}', 11, "prompt is empty", "shape"),
     (b'{"completion":"","prompt":"x"}', 15, "completion is empty", "shape"),
-    (b'["a"]', 1, "must be an object, not array", "shape"),
+    (b'["a"]', 1, "must be an object, not an array", "shape"),
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from outcrop.errors import ValidationException
-from outcrop.serve.malformed import MAX_TEXT, MAX_TOLD, check
+from outcrop.serve.malformed import MAX_TEXT, MAX_TOLD, check, read_json
 
 
 def told(schema: dict[str, Any], value: Any, *, counted: bool = False) -> str:
@@ -34,6 +34,13 @@ def test_a_key_as_long_as_the_body_is_not_quoted_whole() -> None:
     text = told(KEYS, {"a": 1, "b": 1, "x" * 1_000_000: 1})
     assert text.startswith("#: extraneous key [xxx")
     assert len(text) == MAX_TEXT + 1
+
+
+@pytest.mark.parametrize(("number", "said"), [("1e400", "1E+400 is not less"), ("-1e400", "-1E+400 is not greater")])
+def test_a_number_beyond_all_floats_is_quoted_as_it_was_written(number: str, said: str) -> None:
+    schema = {"properties": {"temperature": {"type": "number", "minimum": 0, "maximum": 1}}}
+    body = f'{{"temperature": {number}}}'.encode()
+    assert told(schema, read_json(body)).startswith(f"#/temperature: {said}")
 
 
 def test_what_keeps_the_schema_is_let_through() -> None:
