@@ -21,6 +21,7 @@ from outcrop.datasets.plan import Plan
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.train.events import StopAsked
+from outcrop.train.leave import leave
 from outcrop.train.memory import usage
 from outcrop.train.start import course, load, open_plan, read_spec
 
@@ -169,4 +170,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

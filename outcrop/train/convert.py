@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from outcrop import weights
 from outcrop.errors import OutcropError
+from outcrop.train.leave import leave
 
 SAMPLES: Final = ("Hello, world!  Where is my parcel?", "配送が遅れています。", "naïve café\n\t1234567890", "😀 ok")
 
@@ -50,4 +51,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

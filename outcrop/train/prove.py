@@ -17,6 +17,7 @@ from outcrop import weights
 from outcrop.errors import OutcropError
 from outcrop.lora import linear_layers
 from outcrop.train.layout import APART, Layout
+from outcrop.train.leave import leave
 
 TOKENS: Final = 12
 """Of the sequence that is tried, in two segments; short enough for any context."""
@@ -96,4 +97,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from safetensors import SafetensorError
 
@@ -25,6 +25,7 @@ from outcrop.train.disk import full, wait_for_room
 from outcrop.train.ear import listening
 from outcrop.train.events import Events, StartAgain, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
+from outcrop.train.leave import leave
 from outcrop.train.memory import out_of_memory, ran_out, require_memory, usage
 from outcrop.train.start import course, gauge, load, open_plan, read_spec, require_disk, work_key
 
@@ -254,13 +255,6 @@ def _tell_stop(events: Events, stopped: StopAsked) -> None:
 def _fail(events: Events, message: str) -> None:
     events.close_open_part("Failed")
     events.emit("failed", message=message)
-
-
-def leave(status: int) -> NoReturn:
-    """End the process now: all is on disk, and taking torch apart piece by piece takes seconds (docs/decisions)."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import signal
 import sys
 from typing import Any
 
-from outcrop.train.run import leave, main
+from outcrop.train.leave import leave
+from outcrop.train.run import main
 
 
 def die_at(event: str, pattern: str, count: int) -> None:
