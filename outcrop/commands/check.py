@@ -10,20 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from outcrop.commands.dataset import (
-    FAULTS,
-    AsJson,
-    File,
-    Model,
-    Type,
-    Validation,
-    brought,
-    find_kind,
-    find_row,
-    usage,
-    watched,
-)
-from outcrop.commands.options import settings_from
+from outcrop.commands.dataset import FAULTS, AsJson, File, Validation, brought, usage, watched
+from outcrop.commands.options import Data, settings_from
+from outcrop.commands.start import Model, Type, find_kind, find_start, known_models
 from outcrop.errors import OutcropError
 
 if TYPE_CHECKING:
@@ -45,6 +34,7 @@ def check(
         Path | None,
         typer.Option("--faults", metavar="FILE", help="Write every fault to this file, one JSON object a line."),
     ] = None,
+    data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a dataset: every fault with line and column, quotas, lengths, duplicates, leakage.
@@ -54,23 +44,27 @@ def check(
     from outcrop.catalog.catalog import Catalog
     from outcrop.catalog.hyperparameters import echo, plain_numbers
     from outcrop.commands.report_view import show_survey
+    from outcrop.estimate.proposal import Proposal, check_document
 
     with usage():
-        settings = settings_from()
+        settings = settings_from(data=data)
         catalog = Catalog.load(settings.catalog)
-        row = find_row(catalog, model)
+        with known_models(settings) as models:
+            start = find_start(catalog, models, model, settings.region)
+        row = start.row
         kind = find_kind(row, type)
         way = row.customizations[kind]
         # Only this one: check has no --hyper, so a row's other required values cannot be asked for here.
         rules = {name: rule for name, rule in way.hyperparameters.items() if name == "batchSize"}
         given = {} if batch_size is None else {"batchSize": str(batch_size)}
-        batch = int(plain_numbers(rules, echo(row.long_id, rules, given)).get("batchSize", "1"))
+        echoed = echo(row.long_id, rules, given)
+        batch = int(plain_numbers(rules, echoed).get("batchSize", "1"))
         limits = catalog.limits(row, batch, kind, enforce_advice=settings.advised_minima == "enforce")
         with brought(file, validation or (), Console(stderr=True)) as (inputs, _), _written(faults) as write:
             checked = watched(inputs, way.format, limits, write)
     if as_json:
-        document = {"model": row.long_id, "customizationType": kind, "format": way.format, **checked.document()}
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        asked = Proposal(row.long_id, row.name, start.arn, kind, way.format, echoed)
+        print(json.dumps(check_document(asked, checked), ensure_ascii=False, indent=2))
     else:
         show_survey(Console(highlight=False), checked, row.long_id, way.format)
     if not checked.passed:

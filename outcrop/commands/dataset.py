@@ -1,7 +1,7 @@
-"""What check and plan have in common: a dataset named on the command line, and the model that it is meant for.
+"""What check and plan have in common: a dataset named on the command line.
 
-Brings files and s3:// objects to this machine and finds the catalogue's row; every mistake of the person at the
-terminal is told with the way out and ends the command with status 2, as usage errors do.
+Brings files and s3:// objects to this machine; every mistake of the person at the terminal is told with the way out and
+ends the command with status 2, as usage errors do.
 """
 
 import shutil
@@ -22,8 +22,6 @@ from outcrop.commands.options import error_console
 from outcrop.errors import OutcropError
 
 if TYPE_CHECKING:
-    from outcrop.catalog.catalog import Catalog
-    from outcrop.catalog.rows import Customization, FoundationModel
     from outcrop.datasets.faults import Fault
     from outcrop.estimate.survey import Input, Survey
     from outcrop.records import Limits
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 FAULTS, USAGE = 1, 2
 """Exit statuses beside 0: the dataset has faults; the command was used wrongly, or a file could not be had."""
 
-SHORTEST: Final = 3
-"""Letters of an id that may stand for it in a hint."""
 STDIN: Final = "-"
 PATIENCE: Final = 10.0
 """Seconds that an S3 which does not answer is waited for."""
@@ -46,19 +42,6 @@ ENVIRONMENT: Final = (
 File = Annotated[
     str,
     typer.Argument(metavar="FILE", help="The training file: a path, an s3:// URI, or - for standard input."),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="ID",
-        help="The model that the dataset is meant for, by any of its ids; `outcrop models list` has them.",
-        show_default=False,
-    ),
-]
-Type = Annotated[
-    str,
-    typer.Option("--type", metavar="TYPE", help="FINE_TUNING or CONTINUED_PRE_TRAINING.", show_default=True),
 ]
 Validation = Annotated[
     list[str] | None,
@@ -77,34 +60,6 @@ def usage() -> Iterator[None]:
     except OutcropError as fault:
         error_console().print(f"[bold red]outcrop:[/bold red] {escape(str(fault))}")
         raise typer.Exit(USAGE) from fault
-
-
-def find_row(catalog: "Catalog", model: str | None) -> "FoundationModel":
-    """The catalogue's row; raises OutcropError with close ids, or with all of them."""
-    known = [row.long_id for row in catalog.rows]
-    listed = "\n  ".join(known)
-    if model is None:
-        raise OutcropError(f"which model is the dataset meant for? Give --model and one of\n  {listed}")
-    row = catalog.find(model)
-    if row is not None:
-        return row
-    spelled = {name: each.long_id for each in catalog.rows for name in (*each.ids, each.name.lower())}
-    close = dict.fromkeys(spelled[name] for name in get_close_matches(model.lower(), spelled, n=8, cutoff=0.5))
-    near = [each for each in known if len(model) >= SHORTEST and model.lower() in each]
-    found = list(dict.fromkeys([*near, *close]))[:5]
-    if found:
-        raise OutcropError(f"{model!r} is no model of the catalogue. Did you mean {' or '.join(found)}?")
-    raise OutcropError(f"{model!r} is no model of the catalogue; there are\n  {listed}")
-
-
-def find_kind(row: "FoundationModel", type: str) -> "Customization":
-    """The customization type; raises OutcropError that lists what the model can."""
-    wanted = type.upper().replace("-", "_")
-    for kind in row.customizations:
-        if kind == wanted:
-            return kind
-    kinds = ", ".join(row.customizations) or "in no way"
-    raise OutcropError(f"--type {type}: {row.long_id} can be customized by {kinds}")
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from outcrop.commands.dataset import find_row
 from outcrop.commands.options import Data, error_console, open_store, settings_from
+from outcrop.commands.start import NoModels, find_row
 from outcrop.directory import DataDirectory
 
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from outcrop.sources.bucket import Watch
 
 models = typer.Typer(help="The foundation models, and the weights that stand behind them.", no_args_is_help=True)
-
-
-class OwnWeights:
-    """Nobody has chosen anything: every model runs the weights of its row."""
-
-    def weights_of(self, model_id: str) -> str | None:
-        """None, for each of them."""
-        return None
 
 
 @models.command("list")
@@ -100,7 +92,7 @@ def _choices(data: Path | None) -> "Iterator[WeightsChoice]":
         error_console().print(
             f"note: {escape(str(directory.root))} is no data directory yet; the catalogue's own weights"
         )
-        yield OwnWeights()
+        yield NoModels()
         return
     with open_store(data) as store:
         yield store.models

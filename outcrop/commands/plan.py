@@ -6,38 +6,25 @@ Asks the same functions as the job itself: its hyperparameters, its spec, its sh
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from outcrop.commands.dataset import (
-    FAULTS,
-    AsJson,
-    File,
-    Model,
-    Type,
-    Validation,
-    brought,
-    find_kind,
-    find_row,
-    usage,
-    watched,
-)
-from outcrop.commands.options import Data, open_store, settings_from, spin_briefly
+from outcrop.commands.dataset import FAULTS, AsJson, File, Validation, brought, usage, watched
+from outcrop.commands.options import Data, settings_from, spin_briefly
+from outcrop.commands.start import Model, Models, Start, Type, find_kind, find_start, known_models
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.records import Job, TrainSpec
-from outcrop.records import Model as CustomModel
 from outcrop.settings import Settings
 
 if TYPE_CHECKING:
     from outcrop.catalog.catalog import Catalog
-    from outcrop.catalog.rows import Customization, FoundationModel
+    from outcrop.catalog.rows import Customization
     from outcrop.estimate.survey import Input
 
 EXACT_BYTES = 64 << 20
@@ -73,19 +60,22 @@ def plan(
     from outcrop.catalog.catalog import Catalog
     from outcrop.commands.plan_view import show_plan, steps_shown
     from outcrop.commands.report_view import show_survey
-    from outcrop.estimate.estimate import Proposal, Terms, document, estimate
+    from outcrop.estimate.estimate import Terms, estimate
+    from outcrop.estimate.proposal import Proposal, document
 
     told = Console(stderr=True, highlight=False)
     with usage():
         settings = settings_from(data=data)
         directory = DataDirectory(settings.data.absolute())
         catalog = Catalog.load(settings.catalog, fetched=directory.weights)
-        row = find_row(catalog, model)
-        kind = find_kind(row, type)
         with brought(file, validation or (), told) as (inputs, scratch):
-            given = catalog.hyperparameters(row, kind, _pairs(hyper or ()))
-            spec, warning = _spec(settings, catalog, row=row, kind=kind, given=given, inputs=inputs)
-            job = Proposal(row.long_id, row.name, kind, given, (warning,) if warning else ())
+            with known_models(settings) as models:
+                start = find_start(catalog, models, model, settings.region)
+                row, kind = start.row, find_kind(start.row, type)
+                given = catalog.hyperparameters(row, kind, _pairs(hyper or ()))
+                spec, warning = _spec(settings, catalog, models, start=start, kind=kind, given=given, inputs=inputs)
+            warnings = (warning,) if warning else ()
+            job = Proposal(row.long_id, row.name, start.arn, kind, spec.format, given, warnings)
             checked = watched(inputs, spec.format, spec.limits)
             found = None
             if checked.passed:
@@ -116,18 +106,6 @@ def plan(
         raise typer.Exit(FAULTS)
 
 
-class RowsOwn:
-    """Without a data directory nobody has chosen other weights, and there are no custom models."""
-
-    def weights_of(self, model_id: str) -> str | None:
-        """See WeightsChoice."""
-        return None
-
-    def by_arn(self, arn: str) -> CustomModel | None:
-        """See jobs.spec.Models."""
-        return None
-
-
 def _pairs(hyper: Sequence[str]) -> dict[str, str]:
     """Name and value of every --hyper; raises OutcropError for one without a name or a sign between."""
     found: dict[str, str] = {}
@@ -141,21 +119,12 @@ def _pairs(hyper: Sequence[str]) -> dict[str, str]:
     return found
 
 
-@contextmanager
-def _models(settings: Settings) -> Iterator[Any]:
-    """Who knows which weights were chosen: the data directory's store, if there is one."""
-    if not DataDirectory(settings.data.absolute()).credentials.exists():
-        yield RowsOwn()
-        return
-    with open_store(settings.data) as store:
-        yield store.models
-
-
 def _spec(
     settings: Settings,
     catalog: "Catalog",
+    models: Models,
     *,
-    row: "FoundationModel",
+    start: Start,
     kind: "Customization",
     given: dict[str, str],
     inputs: "Sequence[Input]",
@@ -163,9 +132,9 @@ def _spec(
     """What the child of such a job would be told: made by the function that makes it of a real one."""
     from outcrop.jobs.spec import specifier
 
-    now = datetime.now(UTC)
+    now, row = datetime.now(UTC), start.row
     request = {
-        "baseModelIdentifier": f"arn:aws:bedrock:{settings.region}::foundation-model/{row.long_id}",
+        "baseModelIdentifier": start.arn,
         "customizationType": kind,
         "hyperParameters": given,
         "trainingDataConfig": {"s3Uri": inputs[0].uri},
@@ -184,15 +153,14 @@ def _spec(
         created=now,
         modified=now,
     )
-    with _models(settings) as models:
-        specify = specifier(
-            catalog,
-            models,
-            DataDirectory(settings.data.absolute()).models,
-            settings.checkpoint_seconds,
-            enforce_advice=settings.advised_minima == "enforce",
-        )
-        return specify(job)
+    specify = specifier(
+        catalog,
+        models,
+        DataDirectory(settings.data.absolute()).models,
+        settings.checkpoint_seconds,
+        enforce_advice=settings.advised_minima == "enforce",
+    )
+    return specify(job)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

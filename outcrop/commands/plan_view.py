@@ -12,9 +12,10 @@ from rich.text import Text
 from outcrop.commands.report_view import counted, facts, histogram, inset, size
 from outcrop.estimate.calibration import Calibration
 from outcrop.estimate.duration import Duration
-from outcrop.estimate.estimate import Estimate, Proposal
+from outcrop.estimate.estimate import Estimate
 from outcrop.estimate.foresight import Foresight, Unfit
 from outcrop.estimate.price import Price
+from outcrop.estimate.proposal import Proposal
 from outcrop.estimate.room import DiskNeed, MemoryNeed
 from outcrop.estimate.survey import Survey
 
@@ -44,6 +45,7 @@ def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate)
     tuned = f"LoRA of rank {spec.lora_rank}" if spec.method == "lora" else "all weights"
     rows: Rows = [
         ("id", job.model_id),
+        *([("starts from", job.base_arn)] if spec.parent_arn else []),
         ("hyperparameters", given),
         ("runs on", f"{spec.base_name}, {tuned}, learning rate {spec.learning_rate:g}"),
     ]

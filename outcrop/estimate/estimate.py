@@ -49,19 +49,6 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """What is asked for."""
-
-    model_id: str
-    """The foundation model's long id."""
-    model_name: str
-    customization: str
-    hyperparameters: Mapping[str, str]
-    """As a job would echo them: defaults filled in."""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a job will do and take; no member of it is a guess without saying so."""
 
@@ -100,28 +87,6 @@ class Estimate:
             "disk": self.disk.document() if self.disk else None,
             "price": self.price.document(),
         }
-
-
-def document(
-    proposal: Proposal, checked: Survey | None, found: Estimate | None, *, failure: str | None = None
-) -> dict[str, Any]:
-    """The whole answer as JSON's types.
-
-    checked: None where the data could not be had, which `failure` says; found: None for data that did not pass.
-    """
-    passed = found is not None and found.fits
-    if failure is None and checked is not None:
-        failure = checked.failure or (found.failure if found else None)
-    return {
-        "passed": passed,
-        "model": proposal.model_id,
-        "customization_type": proposal.customization,
-        "hyperparameters": dict(proposal.hyperparameters),
-        "warnings": list(proposal.warnings),
-        "failure_message": failure,
-        "dataset": checked.document() if checked else None,
-        "estimate": found.document() if found else None,
-    }
 
 
 def estimate(spec: TrainSpec, checked: Survey, terms: Terms, progress: Progress = lambda _: None) -> Estimate:

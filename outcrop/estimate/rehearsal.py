@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +19,9 @@ import boto3
 import botocore.session
 
 from outcrop.catalog.rows import FoundationModel
-from outcrop.errors import OutcropError, ThrottlingException
-from outcrop.estimate.estimate import Estimate, Proposal, Terms, document, estimate
+from outcrop.errors import OutcropError, ServiceError, ThrottlingException
+from outcrop.estimate.estimate import Estimate, Terms, estimate
+from outcrop.estimate.proposal import Proposal, document
 from outcrop.estimate.survey import Input, Survey, survey
 from outcrop.objects.client import ObjectClient, StorageError, StorageRefused, cannot_get, cannot_put, connected
 from outcrop.records import Arn, Job, Key, TrainSpec
@@ -89,9 +90,9 @@ class Rehearsal:
         self._turn = threading.Lock()
 
     def __call__(self, job: Job) -> dict[str, Any]:
-        """What the job would do, as JSON's types; the job itself is kept nowhere.
+        """What the job would do, or what it would fail for, as JSON's types; the job itself is kept nowhere.
 
-        Raises ThrottlingException while others are rehearsed, OutcropError where the weights are not there.
+        Raises ThrottlingException while others are rehearsed, ValidationException for a role that cannot be assumed.
         """
         if not self._turn.acquire(timeout=TURN_SECONDS):
             raise ThrottlingException("Another dry run is under way on this server. Try again when it is done.")
@@ -103,23 +104,21 @@ class Rehearsal:
     def _rehearse(self, job: Job) -> dict[str, Any]:
         row = self._row_of(job.base_model_id)
         assert row is not None, "the create has just found it"
-        spec, warning = self._specify(job)
-        proposal = Proposal(
-            model_id=row.long_id,
-            model_name=row.name,
-            customization=spec.customization,
-            hyperparameters=spec.hyperparameters,
-            warnings=(warning,) if warning else (),
-        )
-        with self._session(job) as key, TemporaryDirectory(prefix=PREFIX, dir=self._surroundings.spool) as folder:
-            scratch = Path(folder)
-            try:
+        proposal, checked = _proposal(job, row), None
+        try:
+            spec, warning = self._specify(job)
+            proposal = replace(proposal, warnings=(warning,) if warning else ())
+            with self._session(job) as key, TemporaryDirectory(prefix=PREFIX, dir=self._surroundings.spool) as folder:
+                scratch = Path(folder)
                 inputs = self._fetched(spec, key, job.region, scratch)
                 self._writable(spec, key)
-            except OutcropError as fault:
-                return document(proposal, None, None, failure=str(fault))
-            checked = survey(inputs, spec.format, spec.limits)
-            found = self._estimated(spec, row, checked, scratch) if checked.passed else None
+                checked = survey(inputs, spec.format, spec.limits)
+                found = self._estimated(spec, row, checked, scratch) if checked.passed else None
+        except ServiceError:
+            raise
+        except OutcropError as fault:
+            # Weights that are not there, data that may not be read, a template that teaches no stop token.
+            return document(proposal, checked, None, failure=str(fault))
         return document(proposal, checked, found)
 
     @contextmanager
@@ -171,6 +170,18 @@ class Rehearsal:
             machine_hour=around.machine_hour,
         )
         return estimate(spec, checked, terms)
+
+
+def _proposal(job: Job, row: FoundationModel) -> Proposal:
+    kind = job.request["customizationType"]
+    return Proposal(
+        model_id=row.long_id,
+        model_name=row.name,
+        base_arn=job.request["baseModelIdentifier"],
+        customization=kind,
+        format=row.customizations[kind].format,
+        hyperparameters=job.request["hyperParameters"],
+    )
 
 
 def client_for(key: Key, region: str, endpoint: str) -> Any:

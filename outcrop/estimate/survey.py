@@ -66,7 +66,6 @@ class Survey:
         """As JSON's types."""
         return {
             "passed": self.passed,
-            "failure_message": self.failure,
             "fault_count": self.fault_count,
             "files": [
                 {"uri": given.uri, **report.document()} for given, report in zip(self.inputs, self.reports, strict=True)

@@ -82,17 +82,17 @@ def test_leakage_is_told_and_is_no_fault(good: str, tmp_path: Path) -> None:
     assert run.returncode == 0
     assert "the training file's line 4" in " ".join(run.stdout.split())
     run = outcrop("check", good, "--validation", other, "--model", EXPRESS, "--json")
-    assert [leak["records"] for leak in json.loads(run.stdout)["together"]["leaks"]] == [1]
+    assert [leak["records"] for leak in json.loads(run.stdout)["dataset"]["together"]["leaks"]] == [1]
 
 
 def test_json_is_all_that_is_printed(good: str, tmp_path: Path) -> None:
     run = outcrop("check", good, "--model", EXPRESS, "--json")
     told = json.loads(run.stdout)
     assert (run.returncode, told["passed"], told["model"]) == (0, True, f"{EXPRESS}:0:8k")
-    assert told["files"][0]["records"] == 40
+    assert told["dataset"]["files"][0]["records"] == 40
     run = outcrop("check", written(tmp_path / "bad.jsonl", "[]"), "--model", EXPRESS, "--json")
     told = json.loads(run.stdout)
-    assert (run.returncode, told["passed"], told["fault_count"]) == (1, False, 1)
+    assert (run.returncode, told["passed"], told["dataset"]["fault_count"]) == (1, False, 1)
 
 
 def test_quotas_follow_the_batch_size_and_the_type(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_standard_input_is_a_file_too(good: str) -> None:
     ("words", "said"),
     [
         (["{good}"], "which model is the dataset meant for? Give --model"),
-        (["{good}", "--model", "titan-express"], "Did you mean amazon.titan-text-express-v1:0:8k"),
-        (["{good}", "--model", "qqqqqqqqqq"], "there are\n  amazon.titan-text-express-v1:0:8k"),
+        (["{good}", "--model", "titan-express"], "did you mean amazon.titan-text-express-v1:0:8k?"),
+        (["{good}", "--model", "nope"], "there is no model 'nope'; `outcrop models list` has all foundation models"),
         (["{good}", "--model", EXPRESS, "--type", "tuning"], "can be customized by FINE_TUNING"),
         (["{folder}", "--model", EXPRESS], "is a folder; did you mean {good}?"),
         (["{folder}/trian.jsonl", "--model", EXPRESS], "there is no such file; did you mean {good}?"),

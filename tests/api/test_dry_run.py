@@ -125,7 +125,7 @@ def test_a_dry_run_tells_what_the_job_would_do_and_keeps_nothing(customer: Custo
     assert "jobArn" not in client.create_model_customization_job(**asked)
     told = bodies[0]["outcropDryRun"]
     assert told["passed"] is True
-    assert told["hyperparameters"]["epochCount"] == "2"
+    assert told["hyperParameters"]["epochCount"] == "2"
     assert told["dataset"]["files"][0]["records"] == 60
     assert told["estimate"]["plan"]["steps"] == 120
     assert told["estimate"]["plan"]["estimated"] is False
@@ -229,25 +229,25 @@ def test_faults_are_told_as_the_job_would_fail(customer: Customer) -> None:
     assert [(fault["line"], fault["kind"]) for fault in file["faults"]] == [(3, "shape"), (4, "jsonl")]
     assert file["duplicates"] == 1
     failed = customer.failure(trainingDataConfig={"s3Uri": uri})
-    assert failed.startswith(told["failure_message"])
+    assert failed.startswith(told["failureMessage"])
 
 
 def test_the_data_are_read_with_the_roles_rights(customer: Customer) -> None:
     told = customer.report(roleArn=WEAK_ROLE)
     assert told["passed"] is False
     assert told["dataset"] is None
-    assert "Could not validate GetObject permissions to access Amazon S3 bucket" in told["failure_message"]
-    assert "WeakRole" in told["failure_message"]
+    assert "Could not validate GetObject permissions to access Amazon S3 bucket" in told["failureMessage"]
+    assert "WeakRole" in told["failureMessage"]
     failed = customer.failure(roleArn=WEAK_ROLE)
     # The session is named after the job.
-    assert failed.split("assumed-role")[0] == told["failure_message"].split("assumed-role")[0]
+    assert failed.split("assumed-role")[0] == told["failureMessage"].split("assumed-role")[0]
 
 
 def test_a_missing_object_and_a_missing_output_bucket_are_told(customer: Customer) -> None:
     missing = {"trainingDataConfig": {"s3Uri": f"s3://{BUCKET}/nothing.jsonl"}}
-    assert customer.report(**missing)["failure_message"] == customer.failure(**missing)
+    assert customer.report(**missing)["failureMessage"] == customer.failure(**missing)
     nowhere = {"outputDataConfig": {"s3Uri": "s3://no-such-bucket-here/output"}}
-    told, failed = customer.report(**nowhere)["failure_message"], customer.failure(**nowhere)
+    told, failed = customer.report(**nowhere)["failureMessage"], customer.failure(**nowhere)
     assert told.partition(".tmp")[0] == failed.partition(".tmp")[0]
     assert "Amazon S3 perms missing (PutObject)" in told
 
@@ -261,8 +261,8 @@ def test_a_role_that_may_only_read_is_told(customer: Customer) -> None:
     customer.iam.put_role_policy(RoleName="Reader", PolicyName="read", PolicyDocument=json.dumps(reading))
     told = customer.report(roleArn="arn:aws:iam::123456789012:role/Reader")
     assert told["passed"] is False
-    assert "s3:PutObject" in told["failure_message"]
-    assert "Could not validate PutObject permissions" in told["failure_message"]
+    assert "s3:PutObject" in told["failureMessage"]
+    assert "Could not validate PutObject permissions" in told["failureMessage"]
 
 
 def test_two_at_once_both_get_their_answer(customer: Customer) -> None:

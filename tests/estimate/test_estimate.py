@@ -11,10 +11,12 @@ from outcrop.datasets.shards import write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.estimate.calibration import NoCalibration, calibrate
-from outcrop.estimate.estimate import Proposal, document, estimate
+from outcrop.estimate.estimate import estimate
 from outcrop.estimate.foresight import Foresight, Unfit, foresee
+from outcrop.estimate.proposal import Proposal, document
 from tests.estimate.world import BASE, checked, spec_of, terms, write_documents, write_pairs
 
+PROPOSAL = Proposal("id", "name", "arn", "FINE_TUNING", "prompt-completion", {})
 BASE_BYTES = sum(path.stat().st_size for path in BASE.glob("*.safetensors")) // 2
 
 
@@ -83,9 +85,9 @@ def test_examples_that_the_weights_cannot_take_are_counted_and_never_cut(tmp_pat
     assert found.failure is not None
     assert found.failure.startswith("Input size exceeded in file train.jsonl for record starting with ")
     assert "tokens (prompt" in found.failure
-    told = document(Proposal("id", "name", "FINE_TUNING", {}), checked(spec), found)
+    told = document(PROPOSAL, checked(spec), found)
     assert told["passed"] is False
-    assert told["failure_message"] == found.failure
+    assert told["failureMessage"] == found.failure
     json.dumps(told)
 
 
@@ -114,7 +116,7 @@ def test_a_few_real_steps_are_taken_and_kept(tmp_path: Path) -> None:
     assert again.duration is not None
     assert again.duration.training == pytest.approx(first.duration.training * 2.5)
     assert len(list(kept.iterdir())) == 1
-    json.dumps(document(Proposal("id", "name", "FINE_TUNING", {}), report, first), allow_nan=False)
+    json.dumps(document(PROPOSAL, report, first), allow_nan=False)
 
 
 def test_steps_that_cannot_be_taken_say_why(tmp_path: Path) -> None:
