@@ -4,13 +4,14 @@ Speaks OpenAI's completion and chat verbs and vLLM's tokenize, so our own engine
 Knows one URL; nothing of processes, leases or of the dialect that the caller speaks.
 """
 
-import json
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import msgspec
 
 from outcrop.datasets.chat import KNOBS
 from outcrop.errors import (
@@ -21,14 +22,18 @@ from outcrop.errors import (
     ValidationException,
 )
 from outcrop.records import Piece, Prompt
-
-CONNECT_SECONDS: Final = 5.0
-"""An engine on this machine that does not take a connection by then is dead or dying."""
+from outcrop.serve.answers import ANSWERS, Answer, Choice
+from outcrop.serve.events import CONNECT_SECONDS, Broken, Refused, Silent, Unreachable, events
 
 HEALTH_SECONDS: Final = 1.0
 """Whoever collects figures does not wait long for one engine's."""
 
-FINISHES: Final = {"stop": "stop", "length": "length"}
+
+STARTING: Final = "The model's engine is starting again. Wait a few seconds and try again."
+TOO_SLOW: Final = "The model did not answer in time. Ask for fewer tokens and try again."
+BROKE_OFF: Final = "The model's engine broke off"
+
+JSON: Final = {"content-type": "application/json"}
 
 
 class PromptTooLong(ValidationException):
@@ -52,33 +57,36 @@ class Line:
 
     def __init__(self, url: str, key: str = "", timeout: float = 600.0) -> None:
         self.url = url
-        self._options: dict[str, Any] = {
-            "base_url": url,
-            "headers": {"authorization": f"Bearer {key}"} if key else {},
-            "timeout": httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+        self._key, self._timeout = key, timeout
+        self._client = httpx.Client(
+            base_url=url,
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
             # An engine is on this machine: no proxy, no certificates to load.
-            "trust_env": False,
-            "verify": False,
-        }
-        # No connection is kept: one to an engine that has died since would break in a way that looks as if the engine
-        # had died of this prompt. A new one is refused at once, and the caller may try again.
-        self._client = httpx.Client(**self._options, limits=httpx.Limits(max_keepalive_connections=0))
+            trust_env=False,
+            verify=False,  # noqa: S501
+            # No connection is kept: one to an engine that has died since would break in a way that looks as if the
+            # engine had died of this prompt. A new one is refused at once, and the caller may try again.
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def close(self) -> None:
-        """Close the client; answers under way break off."""
+        """Close the client; whole answers under way break off."""
         self._client.close()
 
     def complete(self, model: str, prompt: Prompt) -> tuple[str, Piece]:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""
-        answer = self._post(verb(prompt), body(model, prompt))
-        choice = answer["choices"][0]
-        last = _last("", choice, answer["usage"])
-        return _text(choice, "message"), replace(last, likelihoods=_likelihoods(choice)) if prompt.likelihoods else last
+        answer = _read(self._post(verb(prompt), body(model, prompt)))
+        if not answer.choices:
+            raise ModelErrorException("The engine's answer holds no text.", originalStatusCode=500)
+        choice = answer.choices[0]
+        last = choice.last("", answer.usage)
+        return choice.said(), replace(last, likelihoods=choice.likelihoods()) if prompt.likelihoods else last
 
     def count(self, model: str, prompt: Prompt) -> int:
         """How many tokens the prompt is for the engine's own tokenizer."""
         asked = {"model": model, **_question(prompt)}
-        return int(self._post("/tokenize", asked)["count"])
+        return int(msgspec.json.decode(self._post("/tokenize", asked))["count"])
 
     def figures(self) -> dict[str, float]:
         """Every number that the engine's /health tells of itself; none where it does not answer at once."""
@@ -94,34 +102,31 @@ class Line:
         """The answer as it comes; the last piece has `finish`, and the counts are those so far. Closing it stops the
         engine."""
         options = {"include_usage": True, "continuous_usage_stats": True}
-        asked = {**body(model, prompt), "stream": True, "stream_options": options}
+        asked = msgspec.json.encode({**body(model, prompt), "stream": True, "stream_options": options})
+        held = Choice()
         try:
-            # A client of its own for each stream: it belongs to the caller's event loop, and closing it is the signal.
-            async with (
-                httpx.AsyncClient(**self._options) as client,
-                client.stream("POST", verb(prompt), json=asked) as response,
-            ):
-                if response.is_error:
-                    await response.aread()
-                    raise refusal(response)
-                held: Mapping[str, Any] = {}
-                async for line in response.aiter_lines():
-                    if not line.startswith("data: ") or line == "data: [DONE]":
-                        continue
-                    event = json.loads(line.removeprefix("data: "))
-                    if "error" in event:
-                        raise ModelErrorException(_told(event), originalStatusCode=500)
-                    if not event["choices"]:
-                        yield _last(_text(held, "delta"), held, event["usage"])
+            async with aclosing(events(self.url, verb(prompt), asked, self._key, self._timeout)) as found:
+                async for data in found:
+                    event = _read(data)
+                    if event.error is not None:
+                        raise ModelErrorException(_told({"error": event.error}), originalStatusCode=500)
+                    if not event.choices:
+                        yield held.last(held.said(), event.usage)
                         return
-                    choice = event["choices"][0]
-                    if choice["finish_reason"]:
+                    choice = event.choices[0]
+                    if choice.finish_reason:
                         held = choice
                     else:
-                        yield _piece(choice, event.get("usage") or {})
-                raise ModelErrorException("The engine ended the stream before the answer was whole.")
-        except httpx.HTTPError as fault:
-            raise translated(fault) from fault
+                        yield choice.piece(event.usage)
+        except Refused as fault:
+            raise refusal(fault.status, fault.body) from fault
+        except Unreachable as fault:
+            raise ModelNotReadyException(STARTING) from fault
+        except Silent as fault:
+            raise ModelTimeoutException(TOO_SLOW) from fault
+        except Broken as fault:
+            raise ModelErrorException(f"{BROKE_OFF}: {fault}") from fault
+        raise ModelErrorException("The engine ended the stream before the answer was whole.")
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Have the engine serve a PEFT folder under a name."""
@@ -131,15 +136,14 @@ class Line:
         """Have the engine forget an adapter."""
         self._post("/v1/unload_lora_adapter", {"lora_name": name})
 
-    def _post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    def _post(self, path: str, document: Mapping[str, Any]) -> bytes:
         try:
-            response = self._client.post(path, json=document)
+            response = self._client.post(path, content=msgspec.json.encode(document), headers=JSON)
         except httpx.HTTPError as fault:
-            raise translated(fault) from fault
+            raise _translated(fault) from fault
         if response.is_error:
-            raise refusal(response)
-        answer: dict[str, Any] = response.json()
-        return answer
+            raise refusal(response.status_code, response.content)
+        return response.content
 
 
 def verb(prompt: Prompt) -> str:
@@ -183,68 +187,38 @@ def _question(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def refusal(response: httpx.Response) -> Exception:
+def refusal(status: int, body: bytes) -> Exception:
     """The error that an engine's answer means to our caller."""
     try:
-        document = response.json()
-    except ValueError:
-        document = response.text
+        document = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        document = body.decode("utf-8", "replace")
     told = _told(document)
-    if response.status_code == httpx.codes.BAD_REQUEST:
+    if status == httpx.codes.BAD_REQUEST:
         error = document.get("error") if isinstance(document, dict) else None
         if isinstance(error, dict) and "prompt_tokens" in error:
             return PromptTooLong(told, error["max_prompt_tokens"], error["prompt_tokens"])
         return ValidationException(told)
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+    if status == httpx.codes.TOO_MANY_REQUESTS:
         return ThrottlingException("Too many requests, please wait before trying again.")
-    return ModelErrorException(told, originalStatusCode=response.status_code)
+    return ModelErrorException(told, originalStatusCode=status)
 
 
-def translated(fault: httpx.HTTPError) -> Exception:
+def _translated(fault: httpx.HTTPError) -> Exception:
     """The error that a broken connection means to our caller."""
     if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout):
-        return ModelNotReadyException("The model's engine is starting again. Wait a few seconds and try again.")
+        return ModelNotReadyException(STARTING)
     if isinstance(fault, httpx.TimeoutException):
-        return ModelTimeoutException("The model did not answer in time. Ask for fewer tokens and try again.")
-    return ModelErrorException(f"The model's engine broke off: {fault or type(fault).__name__}")
+        return ModelTimeoutException(TOO_SLOW)
+    return ModelErrorException(f"{BROKE_OFF}: {fault or type(fault).__name__}")
 
 
-def _text(choice: Mapping[str, Any], member: str) -> str:
-    """The text of either verb's choice: under `member` it is a chat's."""
-    found = choice[member].get("content") if member in choice else choice.get("text")
-    return str(found or "")
-
-
-def _likelihoods(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Tokens with the logs of their probabilities, the prompt's first where they were asked for."""
-    rows = [each for row in choice.get("prompt_logprobs") or () if row for each in row.values()]
-    told = choice["logprobs"]
-    return (
-        *((row["decoded_token"], row["logprob"]) for row in rows),
-        *zip(told["tokens"], told["token_logprobs"], strict=True),
-    )
-
-
-def _piece(choice: Mapping[str, Any], usage: Mapping[str, int]) -> Piece:
-    """A piece in the middle; engines that count only at the end leave its counts at 0."""
-    return Piece(
-        text=_text(choice, "delta"),
-        prompt_tokens=usage.get("prompt_tokens", 0),
-        completion_tokens=usage.get("completion_tokens", 0),
-    )
-
-
-def _last(text: str, choice: Mapping[str, Any], usage: Mapping[str, int]) -> Piece:
-    # vLLM names a token's number here where a token ended the text; only a text is a stop sequence.
-    stopped_by = choice.get("stop_reason")
-    found = isinstance(stopped_by, str)
-    return Piece(
-        text=text,
-        finish="stop_sequence" if found else FINISHES.get(str(choice.get("finish_reason")), "stop"),
-        prompt_tokens=usage["prompt_tokens"],
-        completion_tokens=usage["completion_tokens"],
-        stopped_by=stopped_by if found else None,
-    )
+def _read(document: bytes) -> Answer:
+    """An answer's document or an event's; what is none is the engine's fault."""
+    try:
+        return ANSWERS.decode(document)
+    except msgspec.DecodeError as fault:
+        raise ModelErrorException(f"The engine's answer cannot be read: {fault}", originalStatusCode=500) from fault
 
 
 def _told(document: Any) -> str:

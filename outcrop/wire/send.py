@@ -83,44 +83,45 @@ class Sender:
     async def _events(
         self, match: Match, response: Response, events: AsyncIterator[Mapping[str, Any]], on_fault: Tell
     ) -> None:
+        # One task a stream and not one an event: a task costs as much as all else that an event needs here.
+        pump = asyncio.ensure_future(self._pump(match, response, events, on_fault))
         gone = asyncio.ensure_future(self._gone())
         try:
-            more = True
-            while more:
-                frame, more = await self._next_frame(match, events, gone, on_fault)
-                if not self.started:
-                    await self._start(response, None)
-                await self._piece(frame, more=more)
+            await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not pump.done():
+                raise CallerGone
+            pump.result()
         finally:
             gone.cancel()
+            pump.cancel()
+            await asyncio.wait((pump,))
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
 
+    async def _pump(
+        self, match: Match, response: Response, events: AsyncIterator[Mapping[str, Any]], on_fault: Tell
+    ) -> None:
+        """Send a frame an event; raises what comes before the first one, and ends with an error's frame after it."""
+        more = True
+        while more:
+            frame, more = await self._next_frame(match, events, on_fault)
+            if not self.started:
+                await self._start(response, None)
+            await self._piece(frame, more=more)
+
     async def _next_frame(
-        self, match: Match, events: AsyncIterator[Mapping[str, Any]], gone: "asyncio.Future[None]", on_fault: Tell
+        self, match: Match, events: AsyncIterator[Mapping[str, Any]], on_fault: Tell
     ) -> tuple[bytes, bool]:
         """Return (the next event's frame, True), or (an error's frame or nothing at the end, False)."""
-        following = asyncio.ensure_future(_following(events))
-        await asyncio.wait((following, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not following.done():
-            following.cancel()
-            await asyncio.wait((following,))
-            raise CallerGone
         try:
-            event = following.result()
-            return (b"", False) if event is None else (event_frame(match, event), True)
+            return event_frame(match, await anext(events)), True
+        except StopAsyncIteration:
+            return b"", False
         except Exception as fault:  # border: past the status line an error can only be a frame
             if not self.started:
                 raise
             return exception_frame(match, on_fault(fault)), False
-
-
-async def _following(events: AsyncIterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    try:
-        return await anext(events)
-    except StopAsyncIteration:
-        return None
 
 
 def _header_bytes(value: str) -> bytes:
