@@ -158,13 +158,16 @@ def _spellings(catalog: "Catalog") -> dict[str, str]:
 
 
 def _near(given: str, spellings: Mapping[str, str]) -> list[str]:
-    """What may have been meant: a spelling that is nearly the same, or one that has all the words that were given."""
-    plain = {"".join(_words(spelling)): name for spelling, name in spellings.items()}
-    same = [plain[each] for each in get_close_matches("".join(_words(given)), plain, n=SUGGESTED, cutoff=NEAR)]
+    """What may have been meant: a spelling that has what was given in it, is nearly the same, or has all its words."""
     wanted = _words(given)
-    telling = any(len(word) > 2 for word in wanted)
-    holding = [name for spelling, name in spellings.items() if telling and _holds(_words(spelling), wanted)]
-    return list(dict.fromkeys([*same, *holding]))[:SUGGESTED]
+    letters = "".join(wanted)
+    if not any(len(word) > 2 for word in wanted):
+        return []
+    plain = {"".join(_words(spelling)): name for spelling, name in spellings.items()}
+    found = [name for spelling, name in plain.items() if letters in spelling]
+    found += [plain[each] for each in get_close_matches(letters, plain, n=SUGGESTED, cutoff=NEAR)]
+    found += [name for spelling, name in spellings.items() if _holds(_words(spelling), wanted)]
+    return list(dict.fromkeys(found))[:SUGGESTED]
 
 
 def _words(name: str) -> list[str]:
