@@ -1,7 +1,7 @@
 """Who asks, and the rooms that an operation may use; nothing of any operation itself.
 
 `Rooms` is built once in app.py. `Call` is made for each request by `admit` and handed to the operation; it is frozen,
-so nothing is filled in on the way. What each operation needs stands in actions.py, who may in `identity`.
+so nothing is filled in on the way. What each operation needs stands in actions/, who may in `identity`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from outcrop.api.actions import TABLE, Target
+from outcrop.api.actions.need import Target
+from outcrop.api.actions.table import TABLE
 from outcrop.catalog.catalog import Catalog
 from outcrop.errors import AccessDeniedException, ServiceError
 from outcrop.identity import Decision, Given, Identity
@@ -143,7 +144,7 @@ class Call:
 def admit(rooms: Rooms, signed: Signed, params: Mapping[str, Any]) -> Call:
     """The call of a verified request; AccessDenied in the service's own form where the caller lacks a permission.
 
-    Raises KeyError for an operation without a row in actions.py: what nobody thought about is not let through.
+    Raises KeyError for an operation without a row in actions/: what nobody thought about is not let through.
     """
     call = Call(signed, rooms.identity.principal_for(signed.access_key), rooms)
     needs = TABLE[signed.service][signed.operation]

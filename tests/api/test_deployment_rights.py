@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from outcrop.api.actions import TABLE, Target
+from outcrop.api.actions.need import Target
+from outcrop.api.actions.table import TABLE
 from outcrop.store.database import Database
 from outcrop.store.store import Store
 from tests.store.resources import ACCOUNT, LONG_ID, REGION, at, deployment, job, model, throughput

@@ -12,7 +12,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from outcrop.api.actions import TABLE
+from outcrop.api.actions.table import TABLE
 from outcrop.app import TABLES
 from tests.api.access_world import ACCOUNT, World, running
 
