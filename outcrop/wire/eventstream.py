@@ -22,9 +22,21 @@ MAX_PAYLOAD: Final = 16 * 1024 * 1024
 
 def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
     """Return one frame. Raises ValueError when a header or the payload is longer than the format allows."""
-    head = b"".join(_header(name, value) for name, value in headers.items())
-    if len(head) > MAX_HEADERS or len(payload) > MAX_PAYLOAD:
-        raise ValueError(f"an event of {len(head)} header bytes and {len(payload)} payload bytes fits no frame")
+    return frame(head(headers), payload)
+
+
+def head(headers: Mapping[str, str]) -> bytes:
+    """Return a frame's headers, which are the same for every event of a name. Raises ValueError as encode does."""
+    found = b"".join(_header(name, value) for name, value in headers.items())
+    if len(found) > MAX_HEADERS:
+        raise ValueError(f"{len(found)} header bytes fit no frame")
+    return found
+
+
+def frame(head: bytes, payload: bytes) -> bytes:
+    """Return the frame of encoded headers and a payload. Raises ValueError for too long a payload."""
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"an event of {len(payload)} payload bytes fits no frame")
     prelude = struct.pack(">II", 12 + len(head) + len(payload) + 4, len(head))
     prelude += struct.pack(">I", zlib.crc32(prelude))
     message = prelude + head + payload

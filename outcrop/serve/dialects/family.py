@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from jsonschema import Draft202012Validator
 
 from outcrop.records import Piece, Prompt, Turn
@@ -133,7 +134,7 @@ def understand(family: Family, document: Any, terms: Terms) -> Asked:
 
 def encode(document: Mapping[str, Any]) -> bytes:
     """A document as a model sends it."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return msgspec.json.encode(document)
 
 
 def settings(name: str, given: Mapping[str, Any], *path: str) -> dict[str, Any]:
