@@ -22,7 +22,7 @@ from outcrop.identity import Identity
 from outcrop.jobs.executor import LocalExecutor
 from outcrop.jobs.moves import Rules
 from outcrop.jobs.scheduler import Scheduler
-from outcrop.jobs.spec import specifier
+from outcrop.jobs.spec import Specify, specifier
 from outcrop.listen import Application, Listener, Port, endpoint_at
 from outcrop.migrations import opened
 from outcrop.objects.client import S3Uri
@@ -156,35 +156,41 @@ def build(settings: Settings) -> Service:
     return service
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What the rooms stand on."""
+
+    settings: Settings
+    directory: DataDirectory
+    store: Store
+    catalog: Catalog
+    identity: Identity
+    door: str
+    """The S3 that training children talk to."""
+
+    @property
+    def threads(self) -> dict[str, str]:
+        """How many of them train, as a child's environment tells it."""
+        number = self.settings.training_threads
+        return {"OMP_NUM_THREADS": str(number)} if number else {}
+
+
 def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Service:
     new = not directory.credentials.exists()
-    database = opened(settings.database or f"sqlite:///{directory.database}")
-    store = Store.over(database)
+    store = Store.over(opened(settings.database or f"sqlite:///{directory.database}"))
     catalog = Catalog.load(settings.catalog, fetched=directory.weights)
     identity = Identity(store.access, account=settings.account, now=now)
     _write_credentials(identity, directory, settings)
     disk = Disk(directory.buckets)
     disk.sweep(store.objects)
     directory.sweep_spool()
-    meter = Meter()
-    fleet = Fleet(
-        store=store,
-        catalog=catalog,
-        models=directory.models,
-        logs=directory.logs,
-        now=now,
-        threads=settings.engine_threads,
-        on_demand_wait=settings.on_demand_wait_seconds,
-        on_demand_keep=settings.on_demand_keep_seconds,
-        meter=meter,
-        memory=budget(settings.engine_memory_gb),
-        measured=settings.unit_capacity == "measured",
-    )
-    meter.registry.register(FleetCollector(fleet.snapshot))
     # Chosen now: the children's endpoint has it, and the listener comes last.
     port = Port(settings.host, settings.port)
-    endpoint = endpoint_at(settings.host, port.number)
-    threads = {"OMP_NUM_THREADS": str(settings.training_threads)} if settings.training_threads else {}
+    door = settings.s3_endpoint or endpoint_at(settings.host, port.number)
+    ground = _Ground(settings, directory, store, catalog, identity, door)
+    meter = Meter()
+    fleet = _fleet(ground, meter)
+    meter.registry.register(FleetCollector(fleet.snapshot))
     specify = specifier(
         catalog,
         store.models,
@@ -192,48 +198,8 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         settings.checkpoint_seconds,
         enforce_advice=settings.advised_minima == "enforce",
     )
-    scheduler = Scheduler(
-        store=store,
-        executor=LocalExecutor(os.environ),
-        roles=identity,
-        specify=specify,
-        work=directory.work,
-        models=directory.models,
-        endpoint=settings.s3_endpoint or endpoint,
-        now=now,
-        environment=threads,
-        rules=Rules(capacity=settings.training_jobs, attempts=settings.training_attempts),
-    )
-    rehearsal = Rehearsal(
-        specify,
-        catalog.find,
-        identity,
-        None if settings.s3_endpoint else _may_put(identity, store),
-        Surroundings(
-            endpoint=settings.s3_endpoint or endpoint,
-            spool=directory.spool,
-            place=directory.work,
-            kept=directory.calibrations,
-            environment={**os.environ, **threads},
-            machine_hour=settings.machine_cost_per_hour,
-        ),
-    )
-    rooms = Rooms(
-        account=settings.account,
-        store=store,
-        catalog=catalog,
-        identity=identity,
-        disk=disk,
-        fleet=fleet,
-        models=directory.models,
-        now=now,
-        wake=lambda: ring(scheduler.wake, fleet.wake),
-        rehearse=rehearsal,
-        model_units=settings.model_units,
-        deploy_all=settings.deployable_models == "all",
-        deployments_in_progress=settings.deployments_in_progress,
-        strict_stop_sequences=settings.strict_stop_sequences,
-    )
+    scheduler = _scheduler(ground, specify)
+    rooms = _rooms(ground, disk, fleet, lambda: ring(scheduler.wake, fleet.wake), _rehearsal(ground, specify))
     gateway = Gateway(
         operations=mount(rooms),
         credential_for=identity.credential_for,
@@ -252,6 +218,77 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         listener=Listener(front_door(gateway, partial(page, meter.registry), settings.metrics), port),
         new=new,
         lock=lock,
+    )
+
+
+def _fleet(ground: _Ground, meter: Meter) -> Fleet:
+    settings, directory = ground.settings, ground.directory
+    return Fleet(
+        store=ground.store,
+        catalog=ground.catalog,
+        models=directory.models,
+        logs=directory.logs,
+        now=now,
+        threads=settings.engine_threads,
+        on_demand_wait=settings.on_demand_wait_seconds,
+        on_demand_keep=settings.on_demand_keep_seconds,
+        meter=meter,
+        memory=budget(settings.engine_memory_gb),
+        measured=settings.unit_capacity == "measured",
+    )
+
+
+def _scheduler(ground: _Ground, specify: Specify) -> Scheduler:
+    settings, directory = ground.settings, ground.directory
+    return Scheduler(
+        store=ground.store,
+        executor=LocalExecutor(os.environ),
+        roles=ground.identity,
+        specify=specify,
+        work=directory.work,
+        models=directory.models,
+        endpoint=ground.door,
+        now=now,
+        environment=ground.threads,
+        rules=Rules(capacity=settings.training_jobs, attempts=settings.training_attempts),
+    )
+
+
+def _rehearsal(ground: _Ground, specify: Specify) -> Rehearsal:
+    settings, directory = ground.settings, ground.directory
+    return Rehearsal(
+        specify,
+        ground.catalog.find,
+        ground.identity,
+        None if settings.s3_endpoint else _may_put(ground.identity, ground.store),
+        Surroundings(
+            endpoint=ground.door,
+            spool=directory.spool,
+            place=directory.work,
+            kept=directory.calibrations,
+            environment={**os.environ, **ground.threads},
+            machine_hour=settings.machine_cost_per_hour,
+        ),
+    )
+
+
+def _rooms(ground: _Ground, disk: Disk, fleet: Fleet, wake: Callable[[], None], rehearse: Rehearsal) -> Rooms:
+    settings = ground.settings
+    return Rooms(
+        account=settings.account,
+        store=ground.store,
+        catalog=ground.catalog,
+        identity=ground.identity,
+        disk=disk,
+        fleet=fleet,
+        models=ground.directory.models,
+        now=now,
+        wake=wake,
+        rehearse=rehearse,
+        model_units=settings.model_units,
+        deploy_all=settings.deployable_models == "all",
+        deployments_in_progress=settings.deployments_in_progress,
+        strict_stop_sequences=settings.strict_stop_sequences,
     )
 
 

@@ -27,7 +27,7 @@ class Shelf:
 
     def open(self) -> None:
         """Serve; a second time at the same port."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), type("Handler", (Handler,), {"shelf": self}))
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
@@ -41,70 +41,70 @@ class Shelf:
             self._server = None
 
 
-def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        # HTTP/1.0 closes after each answer, so closing the shelf leaves no connection behind.
-        protocol_version = "HTTP/1.0"
+class Handler(BaseHTTPRequestHandler):
+    """One request to the shelf."""
 
-        def do_GET(self) -> None:
-            self._answer(self._found())
+    shelf: Shelf
+    # HTTP/1.0 closes after each answer, so closing the shelf leaves no connection behind.
+    protocol_version = "HTTP/1.0"
 
-        def do_HEAD(self) -> None:
-            self._answer(self._found())
+    def do_GET(self) -> None:
+        self._answer(self._found())
 
-        def do_PUT(self) -> None:
-            body = self._body()
-            if self._denied():
-                return self._error(403, shelf.code)
-            shelf.objects[self._key()] = body
-            shelf.puts.append(self._key())
-            return self._answer(b"", etag=body)
+    def do_HEAD(self) -> None:
+        self._answer(self._found())
 
-        def _found(self) -> bytes | None:
-            return None if self._denied() else shelf.objects.get(self._key())
+    def do_PUT(self) -> None:
+        body = self._body()
+        if self._denied():
+            return self._error(403, self.shelf.code)
+        self.shelf.objects[self._key()] = body
+        self.shelf.puts.append(self._key())
+        return self._answer(b"", etag=body)
 
-        def _key(self) -> str:
-            return unquote(self.path.split("?")[0].lstrip("/"))
+    def _found(self) -> bytes | None:
+        return None if self._denied() else self.shelf.objects.get(self._key())
 
-        def _denied(self) -> bool:
-            return (self.command, self._key()) in shelf.refused
+    def _key(self) -> str:
+        return unquote(self.path.split("?")[0].lstrip("/"))
 
-        def _body(self) -> bytes:
-            raw = self.rfile
-            if self.headers.get("Expect", "").lower() == "100-continue":
-                self.send_response_only(100)
-                self.end_headers()
-            if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
-                return raw.read(int(self.headers.get("Content-Length", 0)))
-            content = b""
-            while size := int(raw.readline().split(b";")[0], 16):
-                content += raw.read(size)
-                raw.readline()
-            while raw.readline().strip():
-                pass
-            return content
+    def _denied(self) -> bool:
+        return (self.command, self._key()) in self.shelf.refused
 
-        def _answer(self, content: bytes | None, etag: bytes | None = None) -> None:
-            if content is None:
-                return self._error(403, shelf.code) if self._denied() else self._error(404, "NoSuchKey")
-            self.send_response(200)
-            digest = hashlib.md5(content if etag is None else etag).hexdigest()
-            self.send_header("ETag", f'"{digest}"')
-            self.send_header("Content-Length", str(len(content)))
+    def _body(self) -> bytes:
+        raw = self.rfile
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(100)
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-            return None
-
-        def _error(self, status: int, code: str) -> None:
-            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
+        if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
+            return raw.read(int(self.headers.get("Content-Length", 0)))
+        content = b""
+        while size := int(raw.readline().split(b";")[0], 16):
+            content += raw.read(size)
+            raw.readline()
+        while raw.readline().strip():
             pass
+        return content
 
-    return Handler
+    def _answer(self, content: bytes | None, etag: bytes | None = None) -> None:
+        if content is None:
+            return self._error(403, self.shelf.code) if self._denied() else self._error(404, "NoSuchKey")
+        self.send_response(200)
+        digest = hashlib.md5(content if etag is None else etag).hexdigest()
+        self.send_header("ETag", f'"{digest}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+        return None
+
+    def _error(self, status: int, code: str) -> None:
+        body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
