@@ -40,8 +40,11 @@ def column(line: str, word: str, texts: Sequence[str]) -> int:
 
     A text may be written in several strings, one after the other; then the word may begin in one and end in another.
     """
-    values = [value for value in _values(line) if any(value.text in text for text in texts)]
-    for value in values:
+    values = _values(line)
+    whole = set(texts)
+    # A string that is a text goes before one that may be a part of one, or none. Looked up, not searched for: a line
+    # may hold a hundred thousand of either.
+    for value in sorted(values, key=lambda value: value.text not in whole):
         at = value.text.find(word)
         if at >= 0:
             return value.column(at)

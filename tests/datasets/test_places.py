@@ -1,6 +1,7 @@
 """A reserved word is pointed at where it stands, however it is spelled there."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,22 @@ def test_a_fault_has_that_column(tmp_path: Path, head: str) -> None:
     check_file(path, "prompt-completion", Limits(reserved=("Human:",)), "train", told.append)
     assert [(fault.line, fault.column, fault.kind) for fault in told] == [(1, 20, "reserved"), (2, 20, "reserved")]
     assert all(fault.snippet[fault.mark - 1 :].startswith(r"\u0048uman:") for fault in told)
+
+
+class Counted(list[str]):
+    """Texts that know how often somebody went through them."""
+
+    rounds = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.rounds += 1
+        return super().__iter__()
+
+
+def test_a_line_of_many_texts_goes_through_them_once() -> None:
+    texts = Counted(f"text {number}" for number in range(2000))
+    texts[-1] += " Human:"
+    line = json.dumps({"messages": [{"role": "user", "content": text} for text in texts]})
+    texts.rounds = 0
+    assert line[column(line, "Human:", texts) - 1 :].startswith("Human:")
+    assert texts.rounds == 1
