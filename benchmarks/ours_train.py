@@ -46,7 +46,7 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
         scored=np.load(place / "scored.npy"),
         offsets=offsets,
         starts=offsets[:-1],
-        records=len(offsets) - 1,
+        sizes=np.diff(offsets),
     )
     plan = InOrder(train=shard, validation=(), epochs=1, batch_size=given["batch_size"], seed=given["seed"])
     learner = load_learner(

@@ -57,7 +57,7 @@ def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate)
         return
     _section(console, "work", _work(found.plan, checked))
     console.print()
-    what = ("tokens of a stretch", "stretches") if found.plan.packed else ("tokens of an example", "examples")
+    what = ("tokens of a document", "documents") if found.plan.packed else ("tokens of an example", "examples")
     console.print(inset(histogram(found.plan.lengths, *what)))
     if found.duration is not None and found.calibration is not None:
         _section(console, "time on this machine", _time(found.duration, found.calibration))

@@ -37,6 +37,8 @@ class ControlTokens:
         """The text with marks in it where it spells a control token; nearly always the text itself."""
         if MARK in text:
             text = text.replace(MARK, MARK * 2)
+        elif self._pattern.search(text) is None:
+            return text
         return self._pattern.sub(lambda match: match.group()[0] + MARK + match.group()[1:], text)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:

@@ -34,6 +34,17 @@ class Conversation:
 Record = Pair | Document | Conversation
 
 
+def characters(record: Record) -> int:
+    """How long all texts of a record are together."""
+    match record:
+        case Pair():
+            return len(record.prompt) + len(record.completion)
+        case Document():
+            return len(record.text)
+        case Conversation():
+            return len(record.system or "") + sum(len(turn.text) for turn in record.turns)
+
+
 def opening(record: Record) -> str:
     """The text by which a record is shown to people: what comes first in it, uncut."""
     match record:

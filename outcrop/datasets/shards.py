@@ -7,7 +7,10 @@ documents. Knows tokenizers and datasets; nothing of the order of training, mode
 import json
 import shutil
 from array import array
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -17,22 +20,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.datasets.check import read_records
-from outcrop.datasets.examples import Document, Pair, Record, opening
+from outcrop.datasets.examples import Document, Pair, Record, characters, opening
 from outcrop.datasets.formats import SNIPPET, Fault
 from outcrop.datasets.tokens import Encoder, Example
 from outcrop.errors import OutcropError
 from outcrop.records import Limits
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Counts up when the same records would become other shards, or lie on disk otherwise."""
 
 BATCH: Final = 512
-"""Records that are tokenised together."""
+BATCH_CHARACTERS: Final = 1 << 20
+"""Records that are tokenised together: so many, or so many characters of them."""
+
+AHEAD: Final = 2
+"""Batches that are being tokenised while others are read and written. The tokenizer's own threads share the cores; they
+leave Python's lock alone, so the rest of the work goes on meanwhile."""
+
+HELD: Final = 1 << 18
+"""Tokens that are kept before they are written."""
 
 SEQUENCE: Final = 2048
 """Tokens of a packed sequence where neither the job nor the weights ask for fewer."""
 
 NO_LIMITS: Final = Limits()
+
+Numbered = tuple[int, Record]
+"""A record with its line."""
+Encoded = tuple[int, Record, Example | Fault]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +61,8 @@ class Shard:
     """Where each example starts, and one more: where the last one ends."""
     starts: NDArray[np.int64]
     """Where each segment starts, over all examples: attention and positions begin anew there."""
-    records: int
-    """Lines of the file."""
+    sizes: NDArray[np.int64]
+    """Tokens of each line of the file, also of one that lies in several sequences."""
     splits: int = 0
     """Times that a document was cut at the end of a sequence and went on in the next one."""
     chosen: NDArray[np.int64] | None = None
@@ -64,9 +79,14 @@ class Shard:
             scored=np.load(folder / "scored.npy", mmap_mode="r"),
             offsets=np.load(folder / "offsets.npy"),
             starts=np.load(folder / "starts.npy"),
-            records=notes["records"],
+            sizes=np.load(folder / "sizes.npy"),
             splits=notes["splits"],
         )
+
+    @property
+    def records(self) -> int:
+        """Lines of the file."""
+        return len(self.sizes)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1 if self.chosen is None else len(self.chosen)
@@ -134,10 +154,10 @@ def write_shard(
         limit = min(limit or SEQUENCE, SEQUENCE)
     faults = 0
     records = read_records(source, format, limits)
-    with _Draft(folder, limit if format == "text" else None) as draft:
-        while batch := list(islice(records, BATCH)):
+    with _Draft(folder, limit if format == "text" else None) as draft, closing(_encoded(records, encoder)) as batches:
+        for batch in batches:
             pulse()
-            for number, record, example in _encode(batch, encoder):
+            for number, record, example in batch:
                 fault = example if isinstance(example, Fault) else _unfit(number, record, example, limit)
                 if fault is not None:
                     faults += 1
@@ -149,20 +169,40 @@ def write_shard(
     return faults
 
 
-def _encode(batch: list[tuple[int, Record]], encoder: Encoder) -> Iterator[tuple[int, Record, Example | Fault]]:
+def _encoded(records: Iterator[Numbered], encoder: Encoder) -> Generator[list[Encoded], None, None]:
+    """All records in their order, batch by batch."""
+    batches = _batches(records)
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="tokenise") as pool:
+        waiting = deque(pool.submit(_encode, batch, encoder) for batch in islice(batches, AHEAD + 1))
+        while waiting:
+            found = waiting.popleft().result()
+            waiting.extend(pool.submit(_encode, batch, encoder) for batch in islice(batches, 1))
+            yield found
+
+
+def _batches(records: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+    batch: list[Numbered] = []
+    size = 0
+    for entry in records:
+        batch.append(entry)
+        size += characters(entry[1])
+        if len(batch) == BATCH or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _encode(batch: list[Numbered], encoder: Encoder) -> list[Encoded]:
     """Line, record, and its ids or why there are none."""
     try:
         examples = encoder.encode_all([record for _, record in batch])
     except OutcropError as error:
         if len(batch) > 1:
-            for entry in batch:
-                yield from _encode([entry], encoder)
-            return
+            return [found for entry in batch for found in _encode([entry], encoder)]
         [(number, record)] = batch
-        yield number, record, Fault(number, 0, str(error), opening(record)[:SNIPPET], "template")
-    else:
-        for (number, record), example in zip(batch, examples, strict=True):
-            yield number, record, example
+        return [(number, record, Fault(number, 0, str(error), opening(record)[:SNIPPET], "template"))]
+    return [(number, record, example) for (number, record), example in zip(batch, examples, strict=True)]
 
 
 def _unfit(number: int, record: Record, example: Example, limit: int | None) -> Fault | None:
@@ -191,12 +231,12 @@ class _Draft:
         shutil.rmtree(self._draft, ignore_errors=True)
         self._draft.mkdir(parents=True)
         self._tokens, self._scored = (self._draft / "tokens").open("wb"), (self._draft / "scored").open("wb")
-        self._offsets, self._starts = array("q", [0]), array("q")
-        self._records = 0
+        self._offsets, self._starts, self._sizes = array("q", [0]), array("q"), array("q")
+        self._ids, self._marks = array("i"), bytearray()
 
     def add(self, example: Example) -> None:
         """Take in what one record became."""
-        self._records += 1
+        self._sizes.append(len(example.ids))
         for whole in [example] if self._packer is None else self._packer.add(example):
             self._write(whole)
 
@@ -204,6 +244,7 @@ class _Draft:
         """Give the shard its place: it appears whole."""
         if self._packer is not None and (rest := self._packer.rest()) is not None:
             self._write(rest)
+        self._flush()
         self._close()
         self._settle()
 
@@ -219,13 +260,20 @@ class _Draft:
         self._scored.close()
 
     def _write(self, example: Example) -> None:
-        self._tokens.write(np.asarray(example.ids, dtype=np.int32).tobytes())
-        self._scored.write(example.scored)
+        self._ids.fromlist(example.ids)
+        self._marks += example.scored
+        if len(self._ids) >= HELD:
+            self._flush()
         place = self._offsets[-1]
         for length in example.segments:
             self._starts.append(place)
             place += length
         self._offsets.append(place)
+
+    def _flush(self) -> None:
+        self._tokens.write(self._ids.tobytes())
+        self._scored.write(self._marks)
+        self._ids, self._marks = array("i"), bytearray()
 
     def _settle(self) -> None:
         """Turn the raw streams into .npy files, which carry their own type and size."""
@@ -235,8 +283,9 @@ class _Draft:
             (self._draft / name).unlink()
         np.save(self._draft / "offsets.npy", np.frombuffer(self._offsets, dtype=np.int64))
         np.save(self._draft / "starts.npy", np.array(self._starts, dtype=np.int64))
+        np.save(self._draft / "sizes.npy", np.array(self._sizes, dtype=np.int64))
         splits = self._packer.splits if self._packer is not None else 0
-        notes = {"version": VERSION, "records": self._records, "splits": splits}
+        notes = {"version": VERSION, "splits": splits}
         (self._draft / "shard.json").write_text(json.dumps(notes) + "\n", encoding="utf-8")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._draft.rename(self._folder)

@@ -108,7 +108,7 @@ class Encoder:
     def completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of completions, with nothing added at either side."""
         found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [list(encoding.ids) for encoding in found]
+        return [encoding.ids for encoding in found]
 
     def dialogue(self, turns: Sequence[Turn], system: str | None = None) -> list[int]:
         """Ids of a conversation that an engine goes on with; see ChatTemplate.prompt. What training puts before an
@@ -169,7 +169,10 @@ class Encoder:
         return [[*start, *ids] for ids in self.control.encode(texts)]
 
     def _protected(self, turns: Sequence[Turn]) -> list[Turn]:
-        return [replace(turn, text=self.control.protect(turn.text)) for turn in turns]
+        texts = [self.control.protect(turn.text) for turn in turns]
+        return [
+            turn if text is turn.text else replace(turn, text=text) for turn, text in zip(turns, texts, strict=True)
+        ]
 
     def _shielded(self, system: str | None) -> str | None:
         return None if system is None else self.control.protect(system)
@@ -179,7 +182,7 @@ class Encoder:
         if length and tuple(ids[length : 2 * length]) == self.start:
             # The text writes its start itself, as Llama's own prompts do; a second one would mean a new text.
             ids = ids[length:]
-        return ids[:-1] if ids and ids[-1] == self.end and self._closes() else list(ids)
+        return ids[:-1] if ids and ids[-1] == self.end and self._closes() else ids
 
     def _closes(self) -> bool:
         return self.tokenizer.encode("", add_special_tokens=True).ids[-1:] == [self.end]

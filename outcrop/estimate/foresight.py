@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from outcrop.datasets.chat import TEMPLATED
 from outcrop.datasets.faults import Fault
 from outcrop.datasets.lengths import Lengths, lengths_of
@@ -48,8 +46,8 @@ class Foresight:
     evaluations: int
     """In the whole run, if early stopping does not end it before."""
     lengths: Lengths
-    """Tokens of an example, or, where they are packed, of a document's stretch in its sequence; of a sample, where
-    one was taken."""
+    """Tokens of a record of the training file, or of a sample of it: an example, or, where they are packed, a whole
+    document, however many sequences it lies in. What is held out counts too."""
     longest: int
     """Tokens of the longest example or sequence."""
     packed: bool
@@ -141,8 +139,8 @@ def _sizes(
 ) -> Foresight:
     """The plan's sizes, those of samples multiplied to their files'."""
     share = shares[0]
-    stretches = lengths_of(np.diff(np.append(plan.train.starts, plan.train.offsets[-1])))
-    assert stretches is not None, "a shard is never empty"
+    lengths = lengths_of(plan.train.sizes)
+    assert lengths is not None, "a shard is never empty"
     examples = round(len(plan.train) * share)
     steps = -(-examples // plan.batch_size)
     # What is held out of the training file is as much of a sample as the rest of it.
@@ -164,7 +162,7 @@ def _sizes(
         scored_tokens=round(plan.scored_tokens * share),
         validation_tokens=sum(tokens for _, tokens in validation),
         evaluations=evaluations(patience, plan.epochs, steps) * plan.epochs if plan.validation else 0,
-        lengths=stretches,
+        lengths=lengths,
         longest=int(plan.train.lengths().max()),
         packed=packed,
         estimated=not all(sample.whole for sample in samples),

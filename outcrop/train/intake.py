@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from outcrop.datasets.chat import TEMPLATED
 from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_message
 from outcrop.datasets.formats import FORMATS, Fault
@@ -197,7 +195,7 @@ def _inspect(
     shard = Shard.open(folder)
     if shard.records != report.records:
         raise OutcropError(f"{name} changed while it was read")
-    return replace(report, tokens=lengths_of(np.diff(np.append(shard.starts, shard.offsets[-1]))))
+    return replace(report, tokens=lengths_of(shard.sizes))
 
 
 def _report(

@@ -59,6 +59,7 @@ def test_documents_are_packed(tmp_path: Path) -> None:
     assert found.plan.packed
     assert found.plan.examples < 20
     assert found.plan.longest == 2048
+    assert sum(bar.count for bar in found.plan.lengths.histogram) == 200, "documents, not their pieces"
 
 
 def test_a_sample_foretells_the_whole(tmp_path: Path) -> None:
