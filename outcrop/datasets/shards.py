@@ -171,7 +171,7 @@ def write_shard(
 
 def _encoded(records: Iterator[Numbered], encoder: Encoder) -> Generator[list[Encoded], None, None]:
     """All records in their order, batch by batch."""
-    batches = _batches(records)
+    batches = batched(records)
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="tokenise") as pool:
         waiting = deque(pool.submit(_encode, batch, encoder) for batch in islice(batches, AHEAD + 1))
         while waiting:
@@ -180,7 +180,8 @@ def _encoded(records: Iterator[Numbered], encoder: Encoder) -> Generator[list[En
             yield found
 
 
-def _batches(records: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+def batched(records: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+    """Records in the lots in which they are tokenised."""
     batch: list[Numbered] = []
     size = 0
     for entry in records:

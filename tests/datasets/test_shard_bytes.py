@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from outcrop.datasets import shards
+from outcrop.datasets.examples import Document
 from outcrop.datasets.faults import Fault
-from outcrop.datasets.shards import write_shard
+from outcrop.datasets.shards import Shard, batched, write_shard
 from outcrop.datasets.tokens import Encoder
 from tests.datasets.templates import CHATML, LLAMA3, MISTRAL_LATE_SYSTEM, WORDS, Style, write
 
@@ -65,21 +66,21 @@ CASES = [
 def test_shards_are_those_that_they_always_were(
     case: tuple[Style, str, str], batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    style, format, known = case
+    style, form, known = case
     monkeypatch.setattr(shards, "BATCH", batch)
     source = tmp_path / "source.jsonl"
-    source.write_text("".join(json.dumps(line(format, number)) + "\n" for number in range(COUNT)))
+    source.write_text("".join(json.dumps(line(form, number)) + "\n" for number in range(COUNT)))
     encoder = roomy(style, tmp_path / "base")
     told: list[Fault] = []
-    longest = 64 if format == "text" else None
-    assert write_shard(source, format, encoder, tmp_path / "shard", told.append, longest=longest) == 0, told
+    longest = 64 if form == "text" else None
+    assert write_shard(source, form, encoder, tmp_path / "shard", told.append, longest=longest) == 0, told
     assert digest(tmp_path / "shard") == known
 
 
 def test_batches_are_bounded_in_characters_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "BATCH_CHARACTERS", 100)
     records = [(number, Document("x" * 40)) for number in range(1, 6)] + [(6, Document("y" * 1000))]
-    assert [[number for number, _ in batch] for batch in _batches(iter(records))] == [[1, 2, 3], [4, 5, 6]]
+    assert [[number for number, _ in batch] for batch in batched(iter(records))] == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_a_document_in_many_sequences_has_one_size(tmp_path: Path) -> None:
