@@ -12,10 +12,11 @@ from itertools import accumulate
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from outcrop.errors import OutcropError
 from outcrop.train import attention
+from outcrop.train.likelihood import head_likelihood, negative_log_likelihood
 
 TRIED: Final = 6
 """Tokens of each of the two segments that are tried."""
@@ -37,6 +38,8 @@ class Layout:
     """Why segments go one by one; None: they go together."""
     keeps: bool
     """Whether the model can be told which places' logits are wanted."""
+    head: nn.Linear | None = None
+    """What alone makes logits of the last hidden states, where that was tried."""
 
     @classmethod
     def of(cls, model: Any) -> "Layout":
@@ -51,7 +54,8 @@ class Layout:
         reason = _mixes(model)
         if reason is not None:
             model.set_attn_implementation(usual)
-        return cls(model, reason, keeps)
+            return cls(model, reason, keeps)
+        return cls(model, None, keeps, _head(model))
 
     def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor) -> Tensor:
         """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only."""
@@ -65,15 +69,46 @@ class Layout:
                 pieces.append(self._pass(inside, input_ids=ids[:, start:end]))
         return torch.cat(pieces) if pieces else self._pass(rows, input_ids=ids[:, : segments[0]])
 
+    def likelihood(  # noqa: PLR0917
+        self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor, targets: Tensor, share: float
+    ) -> Tensor:
+        """The negative log-likelihood of `targets` at those places, summed, times `share`; float32."""
+        if self.head is None:
+            return negative_log_likelihood(self.logits(ids, positions, segments, rows), targets, share)
+        hidden = _hidden(self.model, ids, positions, segments)[0, rows]
+        return head_likelihood(hidden, self.head.weight, self.head.bias, targets, share)
+
     def _pass(self, rows: Tensor, **given: Any) -> Tensor:
         # Only these rows go through the head; transformers takes places as well as a count.
         kept = {"logits_to_keep": rows} if self.keeps else {}
-        logits: Tensor = self.model(use_cache=False, **given, **kept).logits[0]
+        # Not [0]: its way back would fill a tensor of that size with zeros first.
+        logits: Tensor = self.model(use_cache=False, **given, **kept).logits.squeeze(0)
         return logits if self.keeps else logits[rows]
 
 
 def _attention_of(model: Any) -> str:
     return str(model.config.get_text_config()._attn_implementation)
+
+
+def _hidden(model: Any, ids: Tensor, positions: Tensor, segments: Sequence[int]) -> Tensor:
+    """(1, T, width): what the head is given."""
+    found: Tensor = model.base_model(
+        input_ids=ids, position_ids=positions, segments=tuple(segments), use_cache=False
+    ).last_hidden_state
+    return found
+
+
+def _head(model: Any) -> nn.Linear | None:
+    """The head, where logits are its product and nothing else: some models scale or bend them afterwards."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear) or model.base_model is model:
+        return None
+    places = torch.arange(TRIED, device=head.weight.device).unsqueeze(0)
+    with torch.no_grad():
+        logits = model(input_ids=places, position_ids=places, segments=(TRIED,), use_cache=False).logits
+        made = head(_hidden(model, places, places, (TRIED,)))
+    # To the last bit: what bends large logits leaves those of fresh weights nearly as they are.
+    return head if torch.equal(made, logits) else None
 
 
 def _mixes(model: Any) -> str | None:

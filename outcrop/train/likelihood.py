@@ -1,4 +1,4 @@
-"""Negative log-likelihood of labels from logits, without ever holding the logits in float32.
+"""Negative log-likelihood of labels, without ever holding the logits in float32, or, from hidden states, at all.
 
 Autograd's own way keeps the float32 logits, their log-softmax and the gradient of either; a vocabulary is large, and
 on a CPU these passes over memory cost as much as a layer. Knows tensors; nothing of models or labels' meaning.
@@ -9,9 +9,22 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-CHUNK: Final = 2**20
-"""Logits that are taken together: four megabytes in float32, which stay in cache."""
+CHUNK: Final = 2**19
+"""Logits that are taken together: two megabytes in float32, which stay in cache."""
+
+HELD: Final = 2**24
+"""Logits that there are at one time, where a head is scored."""
+
+HELD_LEARNING: Final = 2**27
+"""The same where the head learns: the sum of its gradients is a pass over all of it, so there should be few."""
+
+ROWS: Final = 128
+"""Rows that go through the head together, at least: fewer make slow products."""
+
+VANISHING: Final = 1e-30
+"""A share of the softmax below which float32 does not give its logarithm well."""
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
@@ -19,43 +32,92 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor, share: float = 1.0)
 
     `share` is one over the labels of an optimizer step: given here, no pass over the gradient is needed to apply it.
     """
-    found: Tensor = _Likelihood.apply(logits, targets, share)  # type: ignore[no-untyped-call]
+    found: Tensor = _OfLogits.apply(logits, targets, share)  # type: ignore[no-untyped-call]
     return found
 
 
-class _Likelihood(torch.autograd.Function):
-    """The gradient is made beside the value, in one reading of the logits, and only scaled afterwards."""
+def head_likelihood(hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor, share: float = 1.0) -> Tensor:
+    """The same of (N, width) hidden states and the (vocabulary, width) head that makes logits of them, chunk by chunk.
+
+    Gradients are made in the same passes; that of the head is summed in float32.
+    """
+    found: Tensor = _OfHidden.apply(hidden, head, bias, targets, share)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _OfLogits(torch.autograd.Function):
+    """The gradient is made beside the value, in one reading of the logits."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, share: float) -> Tensor:
         """See negative_log_likelihood()."""
-        found = logits.new_zeros((), dtype=torch.float64)
-        slope = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        for rows in _chunks(logits):
-            label = targets[rows].unsqueeze(1)
-            part = logits[rows].float()
-            part = part.sub_(part.amax(dim=-1, keepdim=True))
-            chosen = part.gather(1, label)
-            weights = part.exp_()
-            total = weights.sum(dim=-1, keepdim=True)
-            found += total.log().sub_(chosen).sum(dtype=torch.float64)
-            if slope is not None:
-                # Softmax, less one at the label.
-                weights = weights.mul_(share / total)
-                slope[rows] = weights.scatter_add_(1, label, torch.full_like(total, -share))
-        if slope is not None:
-            ctx.save_for_backward(slope)
+        slopes = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        found = _descend(logits, targets, share, slopes)
+        ctx.save_for_backward(slopes)
         return (found * share).float()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The slope, times what comes from above: one, for a loss that is the end of the graph."""
-        (slope,) = ctx.saved_tensors
-        above = gradients[0]
-        return slope if bool(above == 1) else slope * above.to(slope.dtype), None, None
+        """The slopes, times what comes from above."""
+        return _times(ctx.saved_tensors[0], gradients[0]), None, None
 
 
-def _chunks(logits: Tensor) -> Iterator[slice]:
-    size = max(1, CHUNK // max(1, logits.shape[1]))
-    for start in range(0, len(logits), size):
+class _OfHidden(torch.autograd.Function):
+    """Chunks of rows: logits, their slopes in the same place, and what follows from those."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917
+        ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor, share: float
+    ) -> Tensor:
+        """See head_likelihood()."""
+        downwards, learns, shifts = ctx.needs_input_grad[:3]
+        found = hidden.new_zeros((), dtype=torch.float64)
+        to_hidden = torch.empty_like(hidden) if downwards else None
+        to_head = torch.zeros_like(head, dtype=torch.float32) if learns else None
+        to_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and shifts else None
+        for rows in _pieces(len(hidden), max(ROWS, (HELD_LEARNING if learns else HELD) // len(head))):
+            logits = functional.linear(hidden[rows], head, bias)
+            slopes = logits if downwards or learns or shifts else None
+            found += _descend(logits, targets[rows], share, slopes)
+            if to_hidden is not None:
+                torch.mm(logits, head, out=to_hidden[rows])
+            if to_head is not None:
+                to_head += logits.t() @ hidden[rows]
+            if to_bias is not None:
+                to_bias += logits.sum(dim=0, dtype=torch.float32)
+        ctx.save_for_backward(to_hidden, *(None if one is None else one.to(head.dtype) for one in (to_head, to_bias)))
+        return (found * share).float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """What was found, times what comes from above."""
+        return *(_times(one, gradients[0]) for one in ctx.saved_tensors), None, None
+
+
+def _times(found: Tensor | None, above: Tensor) -> Tensor | None:
+    """A gradient times what comes from above: one, where the loss is the end of the graph."""
+    return found if found is None or bool(above == 1) else found * above.to(found.dtype)
+
+
+def _descend(logits: Tensor, targets: Tensor, share: float, slopes: Tensor | None) -> Tensor:
+    """The sum (float64) over all labels; the gradient of its `share` goes into `slopes`, maybe the logits' own place."""
+    found = logits.new_zeros((), dtype=torch.float64)
+    for rows in _pieces(len(logits), max(1, CHUNK // max(1, logits.shape[1]))):
+        label = targets[rows].unsqueeze(1)
+        exact = logits[rows].float()
+        # One kernel that goes over a row while it is in cache, with an exponential that is faster than exp().
+        shares = torch.softmax(exact, dim=-1)
+        chosen = shares.gather(1, label)
+        nll = chosen.log().neg_()
+        if bool((chosen < VANISHING).any()):
+            nll = torch.logsumexp(exact, dim=-1, keepdim=True) - exact.gather(1, label)
+        found += nll.sum(dtype=torch.float64)
+        if slopes is not None:
+            # Softmax, less one at the label.
+            slopes[rows] = shares.mul_(share).scatter_(1, label, (chosen - 1) * share)
+    return found
+
+
+def _pieces(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
         yield slice(start, start + size)

@@ -21,7 +21,6 @@ from outcrop.datasets.shards import Shard
 from outcrop.lora import LoraAdapter
 from outcrop.train.chain import ALONE, Descent
 from outcrop.train.layout import Layout
-from outcrop.train.likelihood import negative_log_likelihood
 from outcrop.train.loop import Tally
 
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
@@ -84,10 +83,10 @@ class TextLearner:
         scored = sum(len(batch.rows) for batch in batches)
         losses = []
         for batch in batches:
-            loss = negative_log_likelihood(self.logits(batch), batch.targets, 1 / max(scored, 1))
-            if scored:
+            if len(batch.rows):
+                loss = self._likelihood(batch, 1 / scored)
                 torch.autograd.backward(loss)
-            losses.append(loss.detach())
+                losses.append(loss.detach())
         return Tally(_total(losses) * scored, sum(batch.ids.shape[1] for batch in batches), scored)
 
     def validators(self) -> int:
@@ -101,8 +100,8 @@ class TextLearner:
             examples = np.arange(start, min(start + 64, len(shard)))
             for batch in self._batches(shard, examples):
                 with torch.no_grad():
-                    nll = negative_log_likelihood(self.logits(batch), batch.targets)
-                yield Tally(_total([nll]), batch.ids.shape[1], len(batch.rows))
+                    nll = [self._likelihood(batch)] if len(batch.rows) else []
+                yield Tally(_total(nll), batch.ids.shape[1], len(batch.rows))
 
     def save(self, folder: Path, base: Path, base_name: str) -> None:
         """Write the result, an adapter or a whole model; see Descent.save."""
@@ -121,6 +120,12 @@ class TextLearner:
             tokens += end - start
         if pending:
             yield _lay(shard, pending, self.device)
+
+    def _likelihood(self, batch: Packed, share: float = 1.0) -> Tensor:
+        with self._precision():
+            return self.layout.likelihood(
+                batch.ids, batch.positions, batch.segments, batch.rows, batch.targets, share
+            )
 
     def logits(self, batch: Packed) -> Tensor:
         """(labels, vocabulary): what the model says at the place before each label."""
@@ -183,4 +188,4 @@ def _lay(shard: Shard, stretches: list[tuple[int, int]], device: torch.device) -
 
 def _total(losses: list[Tensor]) -> float:
     """Sum in float64, read from the device once."""
-    return float(torch.stack(losses).double().sum())
+    return float(torch.stack(losses).double().sum()) if losses else 0.0
