@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+VALIDATION_FILES: Final = 10
+"""Most validation files of a job (CreateModelCustomizationJob's validationDataConfig.validators)."""
 
 
 def new_id() -> str:

@@ -19,11 +19,10 @@ from outcrop.catalog.origin import origin_of_custom
 from outcrop.catalog.rows import FoundationModel
 from outcrop.errors import ConflictException, OutcropError, ResourceNotFoundException, ValidationException
 from outcrop.lifecycle import IllegalMove
-from outcrop.records import Job, new_id
+from outcrop.records import VALIDATION_FILES, Job, new_id
 from outcrop.wire.gateway import Reply
 
 SERVICE: Final = "bedrock.amazonaws.com"
-VALIDATORS: Final = 10
 NOT_A_FILE: Final = (
     "Invalid {kind} input data configuration.Check the input data S3 Uris"
     "(Uri should be a file, not a directory) and retry request"
@@ -213,10 +212,10 @@ def _validators(config: Mapping[str, Any]) -> list[dict[str, str]]:
         if uris:
             raise ValidationException("'validationDataConfig' may have either 's3Uri' or 'validators', not both.")
         uris = [single]
-    if len(uris) > VALIDATORS:
+    if len(uris) > VALIDATION_FILES:
         raise ValidationException(
             f"1 validation error detected: Value at 'validationDataConfig.validators' failed to satisfy constraint: "
-            f"Member must have length less than or equal to {VALIDATORS}"
+            f"Member must have length less than or equal to {VALIDATION_FILES}"
         )
     return [{"s3Uri": _file(uri, "validation")} for uri in uris]
 

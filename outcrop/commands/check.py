@@ -1,7 +1,7 @@
 """outcrop check: a dataset against a model's format and quotas, before anything is paid for or started."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +60,7 @@ def check(
         echoed = echo(row.long_id, rules, given)
         batch = int(plain_numbers(rules, echoed).get("batchSize", "1"))
         limits = catalog.limits(row, batch, kind, enforce_advice=settings.advised_minima == "enforce")
-        with brought(file, validation or (), Console(stderr=True)) as (inputs, _), _written(faults) as write:
+        with brought(file, validation or (), Console(stderr=True)) as (inputs, _), _written(faults, inputs) as write:
             checked = watched(inputs, way.format, limits, write)
     if as_json:
         asked = Proposal(row.long_id, row.name, start.arn, kind, way.format, echoed)
@@ -72,8 +72,10 @@ def check(
 
 
 @contextmanager
-def _written(path: Path | None) -> "Iterator[Callable[[Input, Fault], object]]":
+def _written(path: Path | None, inputs: "Sequence[Input]") -> "Iterator[Callable[[Input, Fault], object]]":
     """What writes faults as they are found; without a file, nowhere."""
+    if path is not None and path.exists() and any(path.samefile(each.path) for each in inputs):
+        raise OutcropError(f"--faults {path}: this is a file of the dataset, which would be lost; name another")
     try:
         file = path.open("w", encoding="utf-8") if path else nullcontext()
     except OSError as fault:

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from outcrop.commands.options import error_console
 from outcrop.errors import OutcropError
+from outcrop.records import VALIDATION_FILES
 
 if TYPE_CHECKING:
     from outcrop.datasets.faults import Fault
@@ -46,7 +47,10 @@ File = Annotated[
 Validation = Annotated[
     list[str] | None,
     typer.Option(
-        "--validation", metavar="FILE", help="A validation file; may be given up to ten times.", show_default=False
+        "--validation",
+        metavar="FILE",
+        help=f"A validation file; may be given up to {VALIDATION_FILES} times.",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
@@ -69,6 +73,8 @@ def brought(training: str, validation: Sequence[str], console: Console) -> Itera
 
     if [training, *validation].count(STDIN) > 1:
         raise OutcropError("only one file can come from standard input")
+    if len(validation) > VALIDATION_FILES:
+        raise OutcropError(f"{len(validation)} validation files are more than the {VALIDATION_FILES} that a job takes")
     with tempfile.TemporaryDirectory(prefix="outcrop-") as name:
         scratch = Path(name)
         (scratch / "fetched").mkdir()
@@ -155,9 +161,8 @@ def watched(
     sink: "Callable[[Input, Fault], object]" = lambda _given, _fault: None,
 ) -> "Survey":
     """Check the files with a bar on standard error while it takes long."""
-    from outcrop.datasets.lines import BLOCK
     from outcrop.estimate.survey import survey
 
     total = sum(given.path.stat().st_size for given in inputs)
     with moving(Console(stderr=True), "checking", total) as move:
-        return survey(inputs, format, limits, sink, lambda _: move(BLOCK))
+        return survey(inputs, format, limits, sink, move)

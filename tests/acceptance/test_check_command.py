@@ -124,12 +124,16 @@ def test_standard_input_is_a_file_too(good: str) -> None:
         (["s3://bucket/key", "--model", EXPRESS], 'eval "$(outcrop env)"'),
         (["s3://bucket/", "--model", EXPRESS], "names no object"),
         (["{good}", "--model", EXPRESS, "--faults", "{folder}"], "Is a directory"),
+        (["{good}", "--model", EXPRESS, "--faults", "{good}"], "a file of the dataset, which would be lost"),
+        (["{good}", "--model", EXPRESS, *["--validation", "{good}"] * 11], "11 validation files are more than the 10"),
         (["{good}", "--model", EXPRESS, "--batch-size", "65"], "an integer between 1 and 64"),
     ],
 )
 def test_mistakes_end_with_status_2_and_the_way_out(good: str, words: list[str], said: str) -> None:
     names = {"good": good, "folder": str(Path(good).parent)}
+    before = Path(good).read_bytes()
     run = outcrop("check", *(word.format(**names) for word in words))
+    assert Path(good).read_bytes() == before
     assert run.returncode == 2, run.stdout
     assert said.format(**names) in run.stderr
     assert "Traceback" not in run.stderr
