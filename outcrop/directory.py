@@ -4,6 +4,7 @@ Knows paths, a lock and the forms of `credentials` and `server.json`; nothing of
 """
 
 import configparser
+import errno
 import fcntl
 import io
 import json
@@ -14,13 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from outcrop.errors import OutcropError
 
 PROFILE = "default"
 
 LOCK_SECONDS = 1.0
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk or a quota without room."""
 
 
 @dataclass(frozen=True, slots=True)

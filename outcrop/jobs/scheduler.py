@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from outcrop import lifecycle
+from outcrop.directory import FULL
 from outcrop.errors import OutcropError
 from outcrop.jobs.events import TERMINAL, Account, Event, Follower, append
 from outcrop.jobs.executor import Child, Executor
@@ -59,6 +60,8 @@ class Watch:
     account: Account = field(default_factory=Account)
     ended: datetime | None = None
     asked: datetime | None = None
+    unborn: bool = False
+    """The latest start was noted, and its child could not be started: it counts as no attempt."""
 
 
 class Scheduler:
@@ -82,8 +85,8 @@ class Scheduler:
     ) -> None:
         """endpoint: the S3 that children use; environment: what they get beside their credentials.
 
-        patience: how long a fault of ours, a full disk while weights are moved for one, may last before the job fails
-        for it. keep_children: whether children go on when the loop stops, to be adopted at the next start.
+        patience: how long a fault of ours may last before the job fails for it; a full disk is waited for without end
+        by a job that was ever started. keep_children: whether children go on when the loop stops, to be adopted at the next start.
         """
         self._store, self._executor, self._roles, self._specify = store, executor, roles, specify
         self._work, self._models, self._endpoint, self._now = work, models, endpoint, now
@@ -152,7 +155,7 @@ class Scheduler:
             self._faulty.add(key)
             if text != _text(fault):
                 log.exception("the job loop met a fault", job=key or None)
-            if job is not None and self._now() - first >= self._patience:
+            if job is not None and self._now() - first >= self._patience and not _waits(job, fault):
                 self._give_up(job, f"Encountered an internal error when processing the request. {_text(fault)}")
 
     def _look(self, job: Job) -> Sight:
@@ -177,7 +180,7 @@ class Scheduler:
             ending=watch.account.ending,
             ended=watch.ended,
             asked=watch.asked,
-            spent=start.attempts if start and watch.account.checkpoint <= start.checkpoint else 0,
+            spent=start.attempts - watch.unborn if start and watch.account.checkpoint <= start.checkpoint else 0,
             outdated=start is not None and start.endpoint != self._endpoint,
             expires=start.expires if start else None,
             tail=watch.place.tail() if dead else "",
@@ -219,11 +222,14 @@ class Scheduler:
         log.info("a job moved", job=job.arn, move=move.kind)
 
     def _start(self, job: Job, watch: Watch) -> None:
-        """Start a child, the first or one that goes on from the last checkpoint; a job that cannot start says why."""
+        """Start a child, the first or one that goes on from the last checkpoint; a job that cannot start says why.
+
+        A machine that refuses (a full disk, no more processes) says nothing about the job: its OSError is the border's.
+        """
         try:
             handle = self._child(job, watch)
-        except (OutcropError, OSError) as fault:
-            self._fail(job, _text(fault))
+        except OutcropError as fault:
+            self._fail(job, str(fault))
             return
         self._store.jobs.started(job.arn, handle, self._now())
 
@@ -247,9 +253,12 @@ class Scheduler:
         place.stop.unlink(missing_ok=True)
         earlier = place.latest_start()
         again = earlier is not None and account.checkpoint <= earlier.checkpoint
-        attempts = 1 + (earlier.attempts if earlier and again else 0)
-        place.note_start(Start(attempts, account.checkpoint, self._endpoint, key.expires))
-        return self._executor.start(place.root, self._variables(job, key))
+        spent = earlier.attempts - watch.unborn if earlier and again else 0
+        place.note_start(Start(spent + 1, account.checkpoint, self._endpoint, key.expires))
+        watch.unborn = True
+        handle = self._executor.start(place.root, self._variables(job, key))
+        watch.unborn = False
+        return handle
 
     def _variables(self, job: Job, key: Key) -> dict[str, str]:
         """The child's environment: the front door, its role's credentials, and no other way to any."""
@@ -356,6 +365,11 @@ def _way(present: str, status: str) -> list[str]:
     if present == "NotStarted" and status in lifecycle.JOB_PART["InProgress"]:
         return ["InProgress", status]
     return []
+
+
+def _waits(job: Job, fault: Exception) -> bool:
+    """Whether the job waits for room as its child would: failing would throw away what was trained."""
+    return job.handle is not None and isinstance(fault, OSError) and fault.errno in FULL
 
 
 def _text(fault: Exception) -> str:

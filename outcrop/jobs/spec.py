@@ -134,8 +134,8 @@ def save(spec: TrainSpec, path: Path) -> None:
 
 
 def load(path: Path) -> TrainSpec:
-    """Read spec.json; raises OutcropError when it is missing or broken."""
+    """Read spec.json; raises OutcropError when it is missing or broken, OSError when it cannot be read now."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=TrainSpec)
-    except (OSError, msgspec.MsgspecError) as fault:
+    except (FileNotFoundError, msgspec.MsgspecError) as fault:
         raise OutcropError(f"cannot read the job's {path}: {fault}") from fault

@@ -54,13 +54,13 @@ class Workplace:
         return self.root / "stop"
 
     def latest_start(self) -> Start | None:
-        """What the latest child was started with; None before the first start."""
+        """What the latest child was started with; None before the first start. Raises OutcropError when it is broken."""
         path = self.root / "start.json"
         try:
             return msgspec.json.decode(path.read_bytes(), type=Start)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as fault:
+        except msgspec.MsgspecError as fault:
             raise OutcropError(f"cannot read the job's {path}: {fault}") from fault
 
     def note_start(self, start: Start) -> None:

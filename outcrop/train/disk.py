@@ -3,16 +3,15 @@
 Knows errors, free bytes and patience; nothing of what is written.
 """
 
-import errno
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from outcrop.directory import FULL
 from outcrop.errors import OutcropError
 
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 PAUSE: Final = 0.2
 """Seconds between two looks."""
 

@@ -157,6 +157,44 @@ def test_a_child_gets_fresh_credentials_before_its_own_end(world: World) -> None
     assert json.loads((world.place(job) / "env.json").read_text())["AWS_ACCESS_KEY_ID"] == "ASIA2"
 
 
+def half_trained(world: World) -> Job:
+    """A job whose first child left a checkpoint, and whose second would finish it once the file `go` is there."""
+    job = world.job([*CHECKED, *PLANNED, *TRAINED, "wait go", "kill 9"], WHOLE)
+    world.until_told(job, "checkpoint")
+    world.scheduler.tick()
+    (world.place(job) / "checkpoint" / "step-000000002").mkdir(parents=True)
+    return job
+
+
+def test_a_full_disk_delays_a_half_trained_job_and_takes_nothing_from_it(world: World) -> None:
+    job = half_trained(world)
+    full = world.place(job) / f".start.json.{os.getpid()}"
+    full.symlink_to("/dev/full")
+    release(world, job)
+    world.until(lambda: world.executor.find(world.place(job)) is None)
+    for _ in range(5):
+        world.scheduler.tick()
+        world.clock.ahead += timedelta(hours=1)
+    assert (world.now(job).status, world.now(job).failure) == ("InProgress", None)
+    assert (world.place(job) / "checkpoint" / "step-000000002").is_dir()
+    full.unlink()
+    world.until_status(job, "Completed")
+    assert len(world.runs(job)) == 2
+
+
+def test_a_machine_that_starts_no_process_for_a_while_costs_a_job_none_of_its_attempts(world: World) -> None:
+    job = half_trained(world)
+    command, world.executor._command = world.executor._command, ("/no/such/python",)
+    release(world, job)
+    world.until(lambda: world.executor.find(world.place(job)) is None)
+    for _ in range(2 * world.rules.attempts):
+        world.scheduler.tick()
+    assert world.now(job).status == "InProgress"
+    world.executor._command = command
+    world.until_status(job, "Completed", "Failed")
+    assert world.now(job).status == "Completed"
+
+
 def test_a_server_may_take_its_children_along_and_the_next_one_resumes_them(world: World) -> None:
     world.server(keep_children=False)
     job = world.job([*CHECKED, "wait go"], WHOLE)

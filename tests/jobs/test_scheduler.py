@@ -25,6 +25,13 @@ from tests.jobs.world import (
 )
 
 
+def fill(path: Path) -> Path:
+    """Let this process find the disk full when it next writes a small file whole; unlinked, there is room again."""
+    full = path.with_name(f".{path.name}.{os.getpid()}")
+    full.symlink_to("/dev/full")  # the kernel's own full device
+    return full
+
+
 def parts(job: Job) -> list[str]:
     return [job.parts[name]["status"] for name in ("validationDetails", "dataProcessingDetails", "trainingDetails")]
 
@@ -217,17 +224,26 @@ def test_weights_that_are_not_there_fail_the_job(world: World) -> None:
     assert "weights '/no/such/folder'" in failed.failure
 
 
-def test_a_full_disk_fails_the_job_and_says_so(world: World) -> None:
+INTERNAL = "Encountered an internal error when processing the request."
+
+
+def test_a_job_that_never_started_fails_for_a_disk_that_stays_full_and_says_so(world: World) -> None:
     job = world.job(WHOLE)
     world.place(job).mkdir()
-    # The kernel's own full device, where the spec is about to be written.
-    (world.place(job) / f".spec.json.{os.getpid()}").symlink_to("/dev/full")
-    assert world.until_status(job, "Failed").failure == "No space left on device"
+    fill(world.place(job) / "spec.json")
+    world.scheduler.tick()
+    assert world.now(job).status == "InProgress"
+    world.clock.ahead += timedelta(minutes=5)
+    assert world.until_status(job, "Failed").failure == f"{INTERNAL} No space left on device"
 
 
 def test_a_program_that_cannot_run_fails_the_job(world: World) -> None:
     world.executor._command = ("/no/such/python",)
-    assert world.until_status(world.job(WHOLE), "Failed").failure == "No such file or directory: /no/such/python"
+    job = world.job(WHOLE)
+    world.scheduler.tick()
+    world.clock.ahead += timedelta(minutes=5)
+    failed = world.until_status(job, "Failed")
+    assert failed.failure == f"{INTERNAL} No such file or directory: /no/such/python"
 
 
 def test_a_vanished_work_directory_fails_the_job_and_ends_its_child(world: World) -> None:
