@@ -21,7 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from outcrop.engines.requests import GenerateRequest, LoadRequest, UnloadRequest
-from outcrop.engines.text import Output, Overloaded, PromptTooLong, Sequence, TextEngine, UnknownModel
+from outcrop.engines.sequence import Output, Overloaded, PromptTooLong, Sequence, UnknownModel
+from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 
 STATUS: Final[dict[type[OutcropError], int]] = {
@@ -92,7 +93,7 @@ class EngineHttp:
         return not self._key or hmac.compare_digest(shown.encode(), self._key.encode())
 
     async def _health(self, _request: Request) -> Response:
-        return JSONResponse({"load": self._engine.load})
+        return JSONResponse(dict(self._engine.figures))
 
     async def _models(self, _request: Request) -> Response:
         engine = self._engine

@@ -5,6 +5,7 @@ Knows tensors; nothing of models, text or requests' dialects.
 
 import math
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -32,6 +33,11 @@ class Sampler:
         self._temperature, self._top_p, self._top_k = temperature, top_p, top_k
         self._generator = torch.Generator(device)
         self._generator.manual_seed(secrets.randbits(63) if seed is None else seed)
+
+    @property
+    def greedy(self) -> bool:
+        """True where the likeliest token is taken and no random number drawn."""
+        return self._temperature == 0
 
     def choose(self, logits: Tensor) -> int:
         """The next token for logits of shape (vocabulary,); raises NoFiniteLogits."""
@@ -72,3 +78,13 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     """The shortest head of falling probabilities that holds top_p; the first always stays."""
     before = probabilities.cumsum(-1) - probabilities
     return probabilities[: max(1, int((before < top_p).sum()))]
+
+
+def choose_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | None]:
+    """A token for each row of logits (rows, vocabulary), by its own sampler; None where they are no finite numbers."""
+    heights, best = logits.max(-1)
+    tops, tokens = heights.tolist(), best.tolist()
+    return [
+        None if not math.isfinite(top) else token if sampler.greedy else sampler.choose(row)
+        for sampler, top, token, row in zip(samplers, tops, tokens, logits, strict=True)
+    ]

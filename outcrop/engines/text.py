@@ -1,16 +1,14 @@
-"""The text engine: a queue of requests, one thread that steps every running sequence, and the adapters of one base.
+"""The text engine: a queue of requests, one thread that steps all of them at once, and the adapters of one base.
 
-One `step()` tells everything: schedule, run, sample, emit. Each sequence has its own key-value cache and its own turn
-in a step. Knows transformers' models, our tokens and adapters; nothing of HTTP or of who asks.
+One `step()` tells everything: take in, plan, run, sample, emit. Knows our tokens, the scheduler and a model that runs
+batches; nothing of HTTP or of who asks.
 """
 
-import inspect
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,106 +16,72 @@ import torch
 from torch import Tensor
 
 from outcrop.datasets.tokens import Encoder
+from outcrop.engines import models
+from outcrop.engines.adapters import Loaded
+from outcrop.engines.batch import Batch, Part
+from outcrop.engines.cache import Cache, size_for
 from outcrop.engines.detokenize import TextStream
 from outcrop.engines.likelihood import Likelihoods
-from outcrop.engines.sampling import NoFiniteLogits, Sampler
+from outcrop.engines.sampling import Sampler, choose_all
+from outcrop.engines.scheduler import Scheduler
+from outcrop.engines.sequence import (
+    EmptyPrompt,
+    Likelihood,
+    Output,
+    Overloaded,
+    PromptTooLong,
+    Sequence,
+    UnknownModel,
+)
 from outcrop.errors import OutcropError
-from outcrop.lora import Adapters, LoraAdapter
+from outcrop.lora import LoraAdapter
 from outcrop.records import Prompt
 from outcrop.weights import context_length, count_parameters
 
-PREFILL_TOKENS: Final = 512
-"""Prompt tokens that one step reads for one sequence: a long prompt neither stops others nor outlives its caller."""
-
-
-class Overloaded(OutcropError):
-    """More requests wait than the engine keeps."""
-
-
-class UnknownModel(OutcropError):
-    """No base and no adapter of that name."""
-
-
-class EmptyPrompt(OutcropError):
-    """There is nothing to go on from."""
-
-
-class PromptTooLong(OutcropError):
-    """The prompt leaves no room for one token of an answer."""
-
-    def __init__(self, tokens: int, limit: int) -> None:
-        super().__init__(f"Too many input tokens. Max input tokens: {limit}, request input token count: {tokens}")
-        self.tokens, self.limit = tokens, limit
-
-
-Likelihood = tuple[int, str, float]
-"""A token, its text, and the natural log of its probability."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a step gives to one request: text, and at the end why it ended."""
-
-    text: str
-    finish: str | None = None
-    """None while more comes; then stop, length or error."""
-    stop_reason: str | None = None
-    """The stop string that ended it; None at the end of the text."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    failure: str | None = None
-    """For error: what a person should know."""
-    prompt_likelihoods: tuple[Likelihood, ...] = ()
-    likelihoods: tuple[Likelihood, ...] = ()
-    """Of the last output, where they were asked for."""
-
-
-@dataclass(slots=True, eq=False)
-class Sequence:
-    """One request on its way: what it asked, and how far it is."""
-
-    model: str | None
-    """The adapter's name; None for the base alone."""
-    prompt: list[int]
-    max_tokens: int
-    sampler: Sampler
-    text: TextStream
-    emit: Callable[[Output], None]
-    likelihoods: Likelihoods | None = None
-    cache: Any = None
-    read: int = 0
-    """Prompt tokens that the cache holds."""
-    last: int = -1
-    """The token sampled last, which the cache does not hold yet."""
-    made: int = 0
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def cancel(self) -> None:
-        """Ask for its end; its slot is free within one step and nothing more is emitted."""
-        self.cancelled.set()
+STEP_TOKENS: Final = {"cpu": 256, "cuda": 2048}
+"""Rows of one step, by device: a step of prompts alone takes some 30 ms for 40M parameters on one core, and twice as
+many rows take twice as long."""
 
 
 class TextEngine:
     """One base model, its adapters and the requests upon them.
 
-    name: what the base is called; running: sequences that take turns; waiting: requests kept beyond those.
-    Everything that touches the model happens on the engine's own thread; the public verbs may be called from any.
+    name: what the base is called; running: sequences that run at once; waiting: requests kept beyond those;
+    step_tokens: rows that one step reads, 0 by the device; cache_bytes: of keys and values, None by what is free;
+    way: how the model is run, see models.WAYS. Everything that touches the model happens on the engine's own thread;
+    the public verbs may be called from any.
     """
 
-    def __init__(self, model: Any, encoder: Encoder, *, name: str, running: int = 16, waiting: int = 256) -> None:
+    def __init__(
+        self,
+        model: Any,
+        encoder: Encoder,
+        *,
+        name: str,
+        running: int = 16,
+        waiting: int = 256,
+        step_tokens: int = 0,
+        cache_bytes: int | None = None,
+        way: str = "auto",
+    ) -> None:
         self.name = name
-        self.context = context_length(model.config) or sys.maxsize
         self.parameters = count_parameters(model)
-        self._model, self._encoder = model, encoder
-        self._adapters = Adapters(model)
-        self._names: frozenset[str] = frozenset()
-        self._device = next(model.parameters()).device
+        self._encoder = encoder
         self._ends = _end_tokens(model, encoder)
-        # Logits of a whole prompt would be its length times the vocabulary: only the last row is ever read.
-        takes_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._only_last = {"logits_to_keep": 1} if takes_keep else {}
-        self._most_running, self._most_waiting = running, waiting
-        self._running: list[Sequence] = []
+        context = context_length(model.config) or sys.maxsize
+        self._model = models.choose(model, way)
+        kind, device = models.cache_type(self._model), self._model.device
+        size = size_for(self._model.shapes, kind, device, running * min(context, sys.maxsize // running), cache_bytes)
+        self.context = min(context, size)
+        self._cache = Cache(size, self._model.shapes, kind, device)
+        self._scheduler = Scheduler(
+            self._cache,
+            running=running,
+            step_tokens=step_tokens or STEP_TOKENS.get(device.type, STEP_TOKENS["cpu"]),
+            share=self._model.together,
+        )
+        self._most_waiting = waiting
+        self._loaded: dict[str, Loaded] = {}
         self._inbox: deque[Sequence] = deque()
         self._orders: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._bell = threading.Condition()
@@ -128,12 +92,30 @@ class TextEngine:
     @property
     def adapters(self) -> frozenset[str]:
         """Names of the adapters that can be asked now."""
-        return self._names
+        return frozenset(self._loaded)
 
     @property
     def load(self) -> int:
         """Sequences that run or wait."""
-        return len(self._running) + len(self._inbox)
+        return len(self._scheduler.running) + len(self._scheduler.waiting) + len(self._inbox)
+
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """What /health tells, in numbers: sequences now, tokens of the cache now, and counts since the start."""
+        scheduler, cache = self._scheduler, self._cache
+        return {
+            "load": self.load,
+            "running": len(scheduler.running),
+            "waiting": len(scheduler.waiting) + len(self._inbox),
+            "preempted": scheduler.preempted,
+            "adapters": len(self._loaded),
+            "cache_tokens": cache.size,
+            "cache_tokens_held": cache.held,
+            "cache_tokens_remembered": cache.remembered,
+            "cache_evictions": cache.figures.evicted,
+            "prefix_hits": cache.figures.prefix_hits,
+            "prefix_tokens": cache.figures.prefix_tokens,
+        }
 
     def submit(self, model: str, prompt: Prompt, emit: Callable[[Output], None]) -> Sequence:
         """Queue a request; `emit` is called on the engine's thread until an output has `finish`.
@@ -149,13 +131,14 @@ class TextEngine:
             model=None if model == self.name else model,
             prompt=tokens,
             max_tokens=min(prompt.max_tokens, self.context - len(tokens)),
-            sampler=Sampler(prompt.temperature, prompt.top_p, prompt.top_k, prompt.seed, self._device),
+            sampler=Sampler(prompt.temperature, prompt.top_p, prompt.top_k, prompt.seed),
             text=TextStream(self._decode, prompt.stop, self._lead(prompt)),
             emit=emit,
             likelihoods=Likelihoods(of_prompt=prompt.likelihoods == "ALL") if prompt.likelihoods else None,
         )
         with self._bell:
-            waiting = sum(not other.cancelled.is_set() for other in self._inbox)
+            kept = (*self._scheduler.waiting, *self._inbox)
+            waiting = sum(not other.cancelled.is_set() for other in kept)
             if waiting >= self._most_waiting:
                 raise Overloaded(f"{waiting} requests already wait for the engine of {self.name}")
             self._inbox.append(sequence)
@@ -165,7 +148,7 @@ class TextEngine:
     def tokens(self, model: str, prompt: Prompt) -> list[int]:
         """What the model reads of a prompt, whole; raises UnknownModel, and OutcropError where the weights' chat
         template refuses the conversation."""
-        if model != self.name and model not in self._names:
+        if model != self.name and model not in self._loaded:
             raise UnknownModel(f"The model `{model}` does not exist.")
         if prompt.turns:
             return self._encoder.dialogue(prompt.turns, prompt.system)
@@ -179,21 +162,15 @@ class TextEngine:
         adapter = LoraAdapter.read(folder)
 
         def attach() -> None:
+            loaded = self._model.gains.lay_out(name, adapter)
             self._abandon(name)
-            self._adapters.attach(name, adapter)
-            self._names = self._adapters.names()
+            self._loaded = {**self._loaded, name: loaded}
 
         return self._order(attach)
 
     def unload_adapter(self, name: str) -> Future[None]:
         """Take an adapter away; requests that still use it end with an error."""
-
-        def detach() -> None:
-            self._abandon(name)
-            self._adapters.detach(name)
-            self._names = self._adapters.names()
-
-        return self._order(detach)
+        return self._order(lambda: self._abandon(name))
 
     def end(self) -> None:
         """Let `run()` return after its present step."""
@@ -207,7 +184,7 @@ class TextEngine:
         """Step until `end()`; sleeps while nothing is asked."""
         while True:
             with self._bell:
-                self._bell.wait_for(lambda: self._ended or self._orders or self._inbox or self._running)
+                self._bell.wait_for(lambda: self._ended or self._orders or self.load)
                 if self._ended:
                     return
                 orders, self._orders = self._orders, deque()
@@ -216,58 +193,73 @@ class TextEngine:
             self.step()
 
     def step(self) -> None:
-        """Give every running sequence one turn: read a part of its prompt, or make one token."""
-        for sequence in self._schedule():
-            try:
-                logits = self._forward(sequence)
-                if logits is not None:
-                    token = sequence.sampler.choose(logits)
-                    if sequence.likelihoods is not None and token not in self._ends:
-                        sequence.likelihoods.add(logits, token)
-                    self._emit(sequence, token)
-            except (RuntimeError, NoFiniteLogits) as fault:
-                # Out of memory and its like end one request, not the engine; anything else is a fault of ours.
-                self._finish(sequence, Output("", finish="error", failure=f"{type(fault).__name__}: {fault}"))
-
-    def _schedule(self) -> list[Sequence]:
-        """Drop what was cancelled, take in what fits, first come first served."""
-        self._running = [sequence for sequence in self._running if not sequence.cancelled.is_set()]
-        with self._bell:
-            while self._inbox and len(self._running) < self._most_running:
-                sequence = self._inbox.popleft()
-                if not sequence.cancelled.is_set():
-                    self._running.append(sequence)
-        return list(self._running)
-
-    def _forward(self, sequence: Sequence) -> Tensor | None:
-        """Run the sequence's next tokens through the model: logits of the last one, None within the prompt."""
-        from transformers import DynamicCache
-
-        if sequence.cache is None:
-            sequence.cache = DynamicCache(config=self._model.config)
-        if sequence.read < len(sequence.prompt):
-            tokens = sequence.prompt[sequence.read : sequence.read + PREFILL_TOKENS]
-            following = sequence.prompt[sequence.read + 1 : sequence.read + len(tokens) + 1]
-            sequence.read += len(tokens)
+        """Give every running sequence one turn, all in one pass: read a part of its prompt, or make one token."""
+        self._take_in()
+        parts = self._scheduler.plan()
+        if self._model.together and parts:
+            self._run(parts)
         else:
-            tokens, following = [sequence.last], []
-        looked_at = sequence.likelihoods if sequence.likelihoods and sequence.likelihoods.of_prompt else None
-        with torch.inference_mode(), self._adapters.active(sequence.model):
-            out = self._model(
-                input_ids=torch.tensor([tokens], device=self._device),
-                past_key_values=sequence.cache,
-                use_cache=True,
-                **({} if looked_at else self._only_last),
+            for sequence, part in parts.items():
+                self._run({sequence: part})
+
+    def _take_in(self) -> None:
+        """Drop what was cancelled, and let the scheduler know what is new."""
+        known = (*self._scheduler.running, *self._scheduler.waiting)
+        self._scheduler.drop([sequence for sequence in known if sequence.cancelled.is_set()])
+        with self._bell:
+            fresh, self._inbox = self._inbox, deque()
+            for sequence in fresh:
+                if sequence.model is not None:
+                    sequence.adapter = self._loaded.get(sequence.model)
+            gone = [sequence for sequence in fresh if sequence.model is not None and sequence.adapter is None]
+            self._scheduler.waiting.extend(
+                sequence for sequence in fresh if sequence not in gone and not sequence.cancelled.is_set()
             )
-            if looked_at is not None:
-                looked_at.read(out.logits[0], following)
-        logits: Tensor = out.logits[0, -1]
-        return None if sequence.read < len(sequence.prompt) else logits
+        self._tell_gone(gone)
+
+    def _run(self, parts: dict[Sequence, Part]) -> None:
+        """One pass. Where it fails each sequence is tried alone, so that a fault ends the one that brings it."""
+        batch = Batch.of(list(parts.values()), self._model.device)
+        try:
+            with torch.inference_mode():
+                logits = self._model.run(batch, self._cache)
+        except RuntimeError as fault:
+            # Out of memory and its like end one request, not the engine; anything else is a fault of ours.
+            if len(parts) == 1:
+                self._finish(next(iter(parts)), _failed(fault))
+                return
+            for sequence, part in parts.items():
+                self._run({sequence: part})
+            return
+        self._scheduler.read(parts, parts)
+        sequences = {id(part): sequence for sequence, part in parts.items()}
+        self._answer([(sequences[id(part)], part) for part in batch.parts], logits)
+
+    def _answer(self, parts: list[tuple[Sequence, Part]], logits: Tensor) -> None:
+        """From the wanted rows' logits to tokens, and what they mean for their sequences."""
+        due: list[tuple[Sequence, int]] = []
+        row = 0
+        for sequence, part in parts:
+            if sequence.likelihoods is not None and sequence.looks_at_prompt:
+                following = sequence.ids[part.start + 1 : min(part.end + 1, len(sequence.prompt))]
+                sequence.likelihoods.read(logits[row : row + part.wanted], following)
+            row += part.wanted
+            if part.wanted and part.end == len(sequence.ids):
+                due.append((sequence, row - 1))
+        if not due:
+            return
+        rows = logits if len(due) == logits.shape[0] else logits[[place for _, place in due]]
+        for (sequence, place), token in zip(due, choose_all([one.sampler for one, _ in due], rows), strict=True):
+            if token is None:
+                self._finish(sequence, _failed(ArithmeticError("the model gave no finite logits")))
+                continue
+            if sequence.likelihoods is not None and token not in self._ends:
+                sequence.likelihoods.add(logits[place], token)
+            self._emit(sequence, token)
 
     def _emit(self, sequence: Sequence, token: int) -> None:
         """Tell the request what this token adds, and whether it was the last."""
-        sequence.last = token
-        sequence.made += 1
+        sequence.ids.append(token)
         ended = token in self._ends
         text = "" if ended else sequence.text.push(token)
         stopped_by = sequence.text.stopped_by
@@ -295,18 +287,27 @@ class TextEngine:
         return tuple((token, self._decode([token]), log) for token, log in likelihoods)
 
     def _finish(self, sequence: Sequence, last: Output) -> None:
-        self._running.remove(sequence)
+        self._scheduler.drop([sequence])
         if not sequence.cancelled.is_set():
             sequence.emit(last)
 
     def _abandon(self, adapter: str) -> None:
-        """End every request upon an adapter that goes away."""
+        """Forget an adapter, and end every request upon it."""
+        known = (*self._scheduler.running, *self._scheduler.waiting)
+        gone = [sequence for sequence in known if sequence.model == adapter]
+        self._scheduler.drop(gone)
         with self._bell:
-            gone = [sequence for sequence in (*self._running, *self._inbox) if sequence.model == adapter]
-            self._running = [sequence for sequence in self._running if sequence.model != adapter]
+            gone += [sequence for sequence in self._inbox if sequence.model == adapter]
             self._inbox = deque(sequence for sequence in self._inbox if sequence.model != adapter)
+        loaded = self._loaded.get(adapter)
+        self._loaded = {name: one for name, one in self._loaded.items() if name != adapter}
+        if loaded is not None:
+            self._cache.forget(loaded.number)
+        self._tell_gone(gone)
+
+    def _tell_gone(self, gone: list[Sequence]) -> None:
         for sequence in gone:
-            sequence.emit(Output("", finish="error", failure=f"the adapter {adapter} was taken away"))
+            sequence.emit(Output("", finish="error", failure=f"the adapter {sequence.model} was taken away"))
 
     # ------------------------------------------------------------------------------------------------------- parts
 
@@ -337,6 +338,10 @@ class TextEngine:
     def _decode(self, tokens: Any) -> str:
         text: str = self._encoder.tokenizer.decode(tokens, skip_special_tokens=True)
         return text
+
+
+def _failed(fault: Exception) -> Output:
+    return Output("", finish="error", failure=f"{type(fault).__name__}: {fault}")
 
 
 def _carry_out(order: Callable[[], None], done: Future[None]) -> None:

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.requests import BadRequest, GenerateRequest, Message
-from outcrop.engines.text import PromptTooLong, TextEngine, UnknownModel
+from outcrop.engines.sequence import PromptTooLong, UnknownModel
+from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.records import Prompt, Turn
 from outcrop.weights import load_model

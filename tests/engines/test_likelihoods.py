@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.requests import BadRequest, GenerateRequest, Message
-from outcrop.engines.text import Output, TextEngine
+from outcrop.engines.sequence import Output
+from outcrop.engines.text import TextEngine
 from outcrop.records import Prompt
 from outcrop.weights import load_model
 
@@ -33,11 +34,8 @@ def oracle(folder: Path, ids: list[int]) -> list[float]:
 
 @pytest.mark.parametrize("part", [3, 512])
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
-def test_likelihoods_are_the_model_s_own(
-    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, part: int, temperature: float
-) -> None:
-    monkeypatch.setattr("outcrop.engines.text.PREFILL_TOKENS", part)
-    engine = TextEngine(load_model(tiny_llama, "float32"), Encoder.read(tiny_llama), name="base")
+def test_likelihoods_are_the_model_s_own(tiny_llama: Path, part: int, temperature: float) -> None:
+    engine = TextEngine(load_model(tiny_llama, "float32"), Encoder.read(tiny_llama), name="base", step_tokens=part)
     told = last(engine, Prompt(TEXT, max_tokens=9, temperature=temperature, seed=4, likelihoods="ALL"))
     prompt = AutoTokenizer.from_pretrained(tiny_llama)(TEXT).input_ids
     answer = [token for token, _, _ in told.likelihoods]

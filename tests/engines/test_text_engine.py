@@ -10,16 +10,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines.text import (
-    PREFILL_TOKENS,
-    EmptyPrompt,
-    Output,
-    Overloaded,
-    PromptTooLong,
-    Sequence,
-    TextEngine,
-    UnknownModel,
-)
+from outcrop.engines.adapters import Loaded
+from outcrop.engines.sequence import EmptyPrompt, Output, Overloaded, PromptTooLong, Sequence, UnknownModel
+from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.records import Prompt
 from outcrop.weights import load_model
@@ -125,12 +118,10 @@ def test_adapters_at_once_write_what_peft_writes_alone(
     assert len({tuple(tokens) for tokens in expected[:3]}) == 3, "the adapters would not be seen at all"
 
 
-def test_long_prompts_are_read_in_parts(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_prompts_are_read_in_parts(tiny_llama: Path) -> None:
     text = "the order is late " * 8
     [whole] = answers(engine_of(tiny_llama), ("base", greedy(text)))
-    monkeypatch.setattr("outcrop.engines.text.PREFILL_TOKENS", 7)
-    [parts] = answers(engine_of(tiny_llama), ("base", greedy(text)))
-    assert whole.outputs[-1].prompt_tokens < PREFILL_TOKENS
+    [parts] = answers(engine_of(tiny_llama, step_tokens=7), ("base", greedy(text)))
     assert parts.tokens == whole.tokens
 
 
@@ -156,8 +147,7 @@ def test_every_end_token_ends_the_text(tiny_llama: Path, listed: bool) -> None:
     choose = engine.submit("base", greedy("the order", 3), lambda output: None)
     while len(made) < 3:
         engine.step()
-        if choose.last != -1:
-            made.append(choose.last)
+        made = choose.ids[len(choose.prompt) :]
     model = load_model(tiny_llama, "float32")
     model.generation_config.eos_token_id = [1, made[2]] if listed else made[2]
     other = TextEngine(model, Encoder.read(tiny_llama), name="base")
@@ -261,8 +251,9 @@ def test_a_request_that_fails_does_not_take_the_others_along(tiny_llama: Path) -
     engine = engine_of(tiny_llama)
     healthy, doomed = Asked(engine, "base", greedy("the order", 6)), Asked(engine, "base", greedy("the order", 6))
     engine.step()
-    # A cache of another shape is what a fault of memory looks like to the model: torch raises in the middle of a step.
-    doomed.sequence.cache.layers[0].keys = torch.zeros(1, 2, 3, 5)
+    # Factors of another shape are what a fault of memory looks like: torch raises in the middle of a step.
+    targets = len(engine._model.gains._targets)
+    doomed.sequence.adapter = Loaded(99, "broken", ((torch.zeros(3, 5), torch.zeros(5, 3)),) * targets)
     for _ in range(8):
         engine.step()
     assert doomed.outputs[-1].finish == "error"

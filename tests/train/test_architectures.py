@@ -32,8 +32,8 @@ from outcrop import weights
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines import text as engine_text
-from outcrop.engines.text import Output, TextEngine
+from outcrop.engines.sequence import Output
+from outcrop.engines.text import TextEngine
 from outcrop.lora import Adapters, LoraAdapter, merge
 from outcrop.records import Prompt
 from outcrop.train.checkpoint import Checkpoints
@@ -208,11 +208,10 @@ def test_packed_equals_alone_in_eager_attention(base: Path, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("words", [1, 9])
-def test_the_engine_answers_as_generate_does(base: Path, words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_answers_as_generate_does(base: Path, words: int) -> None:
     # Prompts are read in pieces that are shorter than the prompt and than the windows, and end inside them.
-    monkeypatch.setattr(engine_text, "PREFILL_TOKENS", 4)
     encoder = Encoder.read(base)
-    engine = TextEngine(weights.load_model(base, torch.float32), encoder, name="base")
+    engine = TextEngine(weights.load_model(base, torch.float32), encoder, name="base", step_tokens=4)
     prompt = "the order is late where is 配送 " * words
     outputs: list[Output] = []
     engine.submit("base", Prompt(prompt, max_tokens=24, temperature=0), outputs.append)

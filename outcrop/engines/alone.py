@@ -1,0 +1,57 @@
+"""Decoders that keep their past in their own way, state-space models among them: a cache and a pass for each sequence.
+
+Slower than packed rows and always right. Knows transformers' models and batches; nothing of requests.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from outcrop.engines.adapters import Gains, Target
+from outcrop.engines.batch import Batch, Part
+from outcrop.engines.cache import Cache, LayerShape
+from outcrop.engines.packed import RowLinear, linears
+
+
+class AloneModel:
+    """A transformers decoder with a DynamicCache a sequence."""
+
+    together = False
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        table = model.get_input_embeddings().weight
+        self.device, self.dtype = table.device, table.dtype
+        self.shapes: list[LayerShape] = []
+        """The shared cache keeps nothing: it counts tokens only."""
+        layers = linears(model)
+        self.gains = Gains(
+            [Target(one.in_features, {path: one.out_features}) for path, one in layers], self.dtype, self.device
+        )
+        for number, (path, linear) in enumerate(layers):
+            parent, _, leaf = path.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, RowLinear(linear, self.gains, number))
+        # Logits of a whole prompt would be its length times the vocabulary: only the last row is ever read.
+        self._takes_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def run(self, batch: Batch, cache: Cache) -> Tensor:
+        """Logits (wanted, vocabulary) of a step."""
+        return torch.cat([self._part(part, batch.device) for part in batch.parts])
+
+    def _part(self, part: Part, device: torch.device) -> Tensor:
+        from transformers import DynamicCache
+
+        alone = Batch([part], device)
+        self.gains.begin(alone.groups, alone.rows)
+        past, part.past.cache = part.past.cache, None  # whoever fails in the middle has lost it
+        if part.start == 0:
+            past = DynamicCache(config=self._model.config)
+        elif past is None:
+            raise RuntimeError("a step failed and took the sequence's cache along")
+        keep = {"logits_to_keep": max(part.wanted, 1)} if self._takes_keep else {}
+        out = self._model(input_ids=alone.ids[None], past_key_values=past, use_cache=True, **keep)
+        part.past.cache = past
+        logits: Tensor = out.logits[0]
+        return logits[logits.shape[0] - part.wanted :]

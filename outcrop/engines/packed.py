@@ -1,0 +1,153 @@
+"""Any decoder of transformers, run over packed rows: through its registered attention function and its linear layers.
+
+The model itself computes no mask and keeps no cache: rows of all sequences are one row of its batch, and our attention
+function reads and writes the cache. Knows transformers' models, batches and the cache; nothing of requests.
+"""
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from outcrop.engines.adapters import Gains, Target
+from outcrop.engines.attention import Rule, attend
+from outcrop.engines.batch import Batch
+from outcrop.engines.cache import Cache, LayerShape
+from outcrop.engines.products import Product
+from outcrop.errors import OutcropError
+from outcrop.lora import linear_layers
+
+NAME: Final = "outcrop_rows"
+
+_UNCARRIED: Final = ("s_aux", "position_bias", "attention_sinks")
+"""What some architectures ask of their attention beyond causality, a window and a cap; refused, never ignored."""
+
+
+class NotPacked(OutcropError):
+    """An architecture whose rows cannot be packed: each sequence needs a cache of its own."""
+
+
+class RowLinear(nn.Module):
+    """A linear layer of a served model, and what the rows' adapters gain upon it."""
+
+    def __init__(self, linear: nn.Linear, gains: Gains, target: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._product = Product(linear.weight, linear.bias)
+        # In a tuple, so that torch looks for no submodule there.
+        self._gains = (gains,)
+        self._target = target
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) to (…, out)."""
+        y = self._product(x)
+        gains = self._gains[0]
+        if gains.acting:
+            gains.add(self._target, x.reshape(-1, self.in_features), y.view(-1, self.out_features))
+        return y
+
+
+class PackedModel:
+    """A transformers decoder over packed rows."""
+
+    together = True
+
+    def __init__(self, model: Any) -> None:
+        """Take over a model; raises NotPacked where its architecture does not let us."""
+        if not model._supports_attention_backend or model._is_stateful:
+            raise NotPacked(f"{type(model).__name__} does not take its attention from outside")
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(NAME, _attention)
+        self._model = model
+        self._before = model.config._attn_implementation
+        self.take()
+        table = model.get_input_embeddings().weight
+        self.device, self.dtype = table.device, table.dtype
+        self.shapes = self._measured()
+        self.targets = {path: Target(one.in_features, {path: one.out_features}) for path, one in linears(model)}
+        self.gains = Gains(list(self.targets.values()), self.dtype, self.device)
+
+    def lay_out(self) -> None:
+        """Take the linear layers over, with their weights laid out for the machine."""
+        for number, (path, linear) in enumerate(linears(self._model)):
+            parent, _, leaf = path.rpartition(".")
+            setattr(self._model.get_submodule(parent), leaf, RowLinear(linear, self.gains, number))
+
+    def take(self) -> None:
+        """Let the model attend through us."""
+        self._model.set_attn_implementation(NAME)
+
+    def give_back(self) -> None:
+        """Let it attend as it came."""
+        self._model.set_attn_implementation(self._before)
+
+    def run(self, batch: Batch, cache: Cache) -> Tensor:
+        """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it."""
+        self.gains.begin(batch.groups, batch.rows)
+        out = self._model(
+            input_ids=batch.ids[None],
+            position_ids=batch.positions[None],
+            use_cache=False,
+            logits_to_keep=batch.wanted,
+            rows=(batch, cache.layers),
+        )
+        logits: Tensor = out.logits[0]
+        return logits
+
+    def _measured(self) -> list[LayerShape]:
+        """What each layer keeps of a token: seen in one short pass."""
+        seen: dict[int, LayerShape] = {}
+        ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
+        place = torch.arange(2, device=self.device)[None]
+        try:
+            with torch.inference_mode():
+                self._model(input_ids=ids, position_ids=place, use_cache=False, rows=seen)
+        except (TypeError, ValueError, RuntimeError, AttributeError) as fault:
+            self.give_back()
+            raise NotPacked(f"{type(self._model).__name__} does not run on packed rows: {fault}") from fault
+        layers = self._model.config.get_text_config().num_hidden_layers
+        if sorted(seen) != list(range(layers)):
+            self.give_back()
+            raise NotPacked(f"{type(self._model).__name__} has layers without attention of their own")
+        return [seen[layer] for layer in range(layers)]
+
+
+def linears(model: Any) -> list[tuple[str, nn.Linear]]:
+    """The layers that adapters gain upon, by path, in the model's order."""
+    return [(path, layer) for path, layer in linear_layers(model).items() if isinstance(layer, nn.Linear)]
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    rows: Any = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls: query is (1, heads, rows, d), key and value (1, kv heads, rows, d)."""
+    name = type(module).__name__
+    if rows is None:
+        raise NotPacked(f"{name} does not hand on what it is told")
+    if attention_mask is not None or not getattr(module, "is_causal", True):
+        raise NotPacked(f"{name} is not plainly causal")
+    for asked in _UNCARRIED:
+        if rest.get(asked) is not None:
+            raise NotPacked(f"{name} asks for {asked} in its attention")
+    layer: int = module.layer_idx
+    if isinstance(rows, dict):
+        if layer in rows:
+            raise NotPacked(f"{name} attends more than once a layer")
+        rows[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+        return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
+    batch, layers = rows
+    rule = Rule(query.shape[3] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    rowed = {name: one[0].transpose(0, 1) for name, one in (("query", query), ("key", key), ("value", value))}
+    found = attend(batch, layers[layer], rule, **rowed)
+    return found.unsqueeze(0), None
