@@ -31,10 +31,10 @@ Rows = list[tuple[str, str | Text]]
 
 
 @contextmanager
-def steps_shown(console: Console) -> Iterator[Callable[[str], None]]:
+def steps_shown(console: Console) -> Iterator[Callable[[str, float | None], None]]:
     """What is done now, on standard error while it lasts."""
     with console.status("") as status:
-        yield lambda stage: status.update(STAGES.get(stage, stage))
+        yield lambda stage, share: status.update(STAGES[stage] + ("" if share is None else f" {share:.0%}"))
 
 
 def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate) -> None:

@@ -41,9 +41,10 @@ def check_file(
     sink: Callable[[Fault], object] = lambda _: None,
     *,
     name: str | None = None,
-    pulse: Callable[[], None] = lambda: None,
+    pulse: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Check a whole file; `sink` gets every fault, `pulse` is called now and then and may raise.
+    """Check a whole file; `sink` gets every fault, `pulse` is called now and then with about the number of
+    bytes since the last time, and may raise.
 
     `name` is what messages call the file (default: its own name). Raises OSError where the file cannot be read.
     """
@@ -59,7 +60,7 @@ def check_file(
             digest.update(chunk)
 
         for block in blocks(file, seen=seen):
-            pulse()
+            pulse(len(block.data) or MAX_LINE_BYTES)
             _block(block, format, limits, tally)
     for fault in file_faults(size, tally.records, purpose, limits):
         tally.fault(fault)

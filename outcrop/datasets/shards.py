@@ -140,14 +140,14 @@ def write_shard(
     *,
     limits: Limits = NO_LIMITS,
     longest: int | None = None,
-    pulse: Callable[[], None] = lambda: None,
+    pulse: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Tokenise what check_file accepts of a file into a shard folder; returns how many of those records do not fit.
 
     See Encoder.encode_all for what a record becomes. Nothing is cut: a pair or conversation longer than `longest` (or
     the model's context, whichever is smaller) goes to `sink` as a fault, and then no shard is left behind. Documents
     fill sequences of that length; what is longer goes on in the next one. The folder appears whole or not at all.
-    `pulse` is called now and then and may raise.
+    `pulse` is called now and then with the number of records since the last time, and may raise.
     """
     limit = min((bound for bound in (longest, encoder.context) if bound), default=None)
     if longest is None and format == "text":
@@ -156,7 +156,7 @@ def write_shard(
     records = read_records(source, format, limits)
     with _Draft(folder, limit if format == "text" else None) as draft, closing(_encoded(records, encoder)) as batches:
         for batch in batches:
-            pulse()
+            pulse(len(batch))
             for number, record, example in batch:
                 fault = example if isinstance(example, Fault) else _unfit(number, record, example, limit)
                 if fault is not None:

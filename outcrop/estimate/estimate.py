@@ -22,8 +22,8 @@ from outcrop.estimate.survey import Survey
 from outcrop.records import TrainSpec
 from outcrop.sources.memory import gigabytes
 
-Progress = Callable[[str], None]
-"""Told what is done now: tokenising, calibrating."""
+Progress = Callable[[str, float | None], None]
+"""Told what is done now (tokenising, calibrating), and the share of it that is done where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,16 @@ class Estimate:
         }
 
 
-def estimate(spec: TrainSpec, checked: Survey, terms: Terms, progress: Progress = lambda _: None) -> Estimate:
+def estimate(
+    spec: TrainSpec, checked: Survey, terms: Terms, progress: Progress = lambda _stage, _share: None
+) -> Estimate:
     """Estimate a job over a dataset that passed its check.
 
     Raises OutcropError for weights that are no model or that cannot be trained on conversations.
     """
-    progress("tokenising")
+    progress("tokenising", None)
     started = time.perf_counter()
-    found = foresee(spec, checked, terms.scratch, terms.budget, lambda: progress("tokenising"))
+    found = foresee(spec, checked, terms.scratch, terms.budget, lambda share: progress("tokenising", share))
     if isinstance(found, Unfit):
         return Estimate(spec, found, None, "there will be no run", None, None, None, _price(spec, checked, terms, None))
     seen, plan = found
@@ -128,7 +130,7 @@ def _steps(
     need = reckoned(spec, seen)
     if not need.fits:
         return None, f"a run needs about {gigabytes(need.needed)} of memory; {gigabytes(need.available)} are free"
-    progress("calibrating")
+    progress("calibrating", None)
     try:
         found = calibrate(
             spec,
@@ -137,7 +139,7 @@ def _steps(
             terms.kept,
             environment=terms.environment,
             patience=terms.patience,
-            pulse=lambda: progress("calibrating"),
+            pulse=lambda: progress("calibrating", None),
         )
     except NoCalibration as fault:
         return None, str(fault)

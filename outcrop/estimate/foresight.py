@@ -76,21 +76,30 @@ class Unfit:
 
 
 def foresee(
-    spec: TrainSpec, checked: Survey, folder: Path, budget: int, pulse: Callable[[], None] = lambda: None
+    spec: TrainSpec, checked: Survey, folder: Path, budget: int, pulse: Callable[[float], None] = lambda _: None
 ) -> tuple[Foresight, Plan] | Unfit:
     """Make the shards of a dataset that passed its check under folder/plan, and read the sizes off them.
 
-    budget: bytes of each file that are tokenised at most. Raises OutcropError for weights without a tokenizer or with a
-    chat template that cannot be trained on.
+    budget: bytes of each file that are tokenised at most; `pulse` gets the share of them that is done, from 0 to 1.
+    Raises OutcropError for weights without a tokenizer or with a chat template that cannot be trained on.
     """
     encoder = Encoder.read(Path(spec.base))
     if spec.format in TEMPLATED:
         encoder.chat.check(encoder)
-    samples = []
+    shards = ["train", *(f"validation-{index}" for index in range(len(checked.inputs) - 1))]
+    samples = [
+        thinned(given.path, report.records, budget, folder / f"{shard}.sample")
+        for shard, given, report in zip(shards, checked.inputs, checked.reports, strict=True)
+    ]
+    total, done = sum(sample.lines for sample in samples), 0
+
+    def moved(count: int) -> None:
+        nonlocal done
+        done += count
+        pulse(done / total)
+
     misfits: list[tuple[Input, Report, Sample, int, list[Fault]]] = []
-    for index, (given, report) in enumerate(zip(checked.inputs, checked.reports, strict=True)):
-        shard = "train" if index == 0 else f"validation-{index - 1}"
-        sample = thinned(given.path, report.records, budget, folder / f"{shard}.sample")
+    for shard, given, report, sample in zip(shards, checked.inputs, checked.reports, samples, strict=True):
         faults: list[Fault] = []
         count = write_shard(
             sample.path,
@@ -100,9 +109,8 @@ def foresee(
             faults.append,
             limits=spec.limits,
             longest=spec.max_sequence_length,
-            pulse=pulse,
+            pulse=moved,
         )
-        samples.append(sample)
         if count:
             misfits.append((given, report, sample, count, faults[:KEPT_FAULTS]))
     if misfits:

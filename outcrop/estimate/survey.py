@@ -80,9 +80,9 @@ def survey(
     format: str,
     limits: Limits,
     sink: Callable[[Input, Fault], object] = lambda _given, _fault: None,
-    pulse: Callable[[Input], None] = lambda _: None,
+    pulse: Callable[[int], None] = lambda _: None,
 ) -> Survey:
-    """Check every file to its last line; `sink` gets every fault, `pulse` is called now and then and may raise."""
+    """Check every file to its last line; `sink` gets every fault, `pulse` gets bytes as check_file's does."""
     started = time.perf_counter()
     reports = [_report(given, format, limits, sink, pulse) for given in inputs]
     together = overlap(reports, limits)
@@ -96,7 +96,7 @@ def _report(
     format: str,
     limits: Limits,
     sink: Callable[[Input, Fault], object],
-    pulse: Callable[[Input], None],
+    pulse: Callable[[int], None],
 ) -> Report:
     return check_file(
         given.path,
@@ -105,5 +105,5 @@ def _report(
         given.purpose,
         lambda fault: sink(given, fault),
         name=given.name,
-        pulse=lambda: pulse(given),
+        pulse=pulse,
     )

@@ -22,6 +22,7 @@ from outcrop.errors import OutcropError
 from outcrop.objects.client import cannot_get, cannot_put
 from outcrop.records import TrainSpec
 from outcrop.train.deliver import Destination, manifest
+from outcrop.train.progress import Progress
 
 TOKENISED_FAULTY_BYTES: Final = 16 * 2**20
 """A file with faults is tokenised all the same up to this size, so that its examples that are too long for the weights
@@ -32,6 +33,19 @@ Passing = tuple[type[OutcropError], ...]
 
 Pulse = Callable[[], None]
 """Called now and then; raises StopAsked when the job is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What is done now and then while a file is read."""
+
+    pulse: Pulse
+    progress: Progress
+
+    def move(self, count: int) -> None:
+        """So much more is read."""
+        self.pulse()
+        self.progress.move(count)
 
 
 class Source(Protocol):
@@ -78,12 +92,13 @@ def take_in(
     tell: Callable[[str], None],
     *,
     passing: Passing,
+    progress: Callable[..., None] = lambda **_: None,
 ) -> list[Dataset]:
     """Fetch, check and tokenise all input; leaves plan/<shard>/ and plan/datasets.json in the job directory.
 
     Raises OutcropError with AWS's text for missing rights or objects and for the first fault of the data; errors of
     the kinds `passing` come through as they are. The reports are in storage either way. `tell` gets what is odd about
-    the data and yet no fault.
+    the data and yet no fault; `progress` how far the reading of a big file is.
     """
     if spec.format not in FORMATS:
         raise OutcropError(f"datasets of the form {spec.format!r} cannot be trained on here")
@@ -100,7 +115,8 @@ def take_in(
         _fetch(source, dataset.uri, data / dataset.shard, passing)
     _probe(source, destination, passing)
     with (data / "faults.jsonl").open("w", encoding="utf-8") as faults:
-        reports = [_inspect(spec, dataset, directory, encoder, faults.write, pulse=pulse) for dataset in given]
+        way = Way(pulse, Progress(progress))
+        reports = [_inspect(spec, dataset, directory, encoder, faults.write, way=way) for dataset in given]
         together = overlap(reports, spec.limits)
         for fault in together.faults:
             faults.write(_fault_line(spec.training, fault))
@@ -157,11 +173,12 @@ def _inspect(
     encoder: Encoder,
     write: Callable[[str], object],
     *,
-    pulse: Pulse,
+    way: Way,
 ) -> Report:
     """Check one file, line by line and then in the model's own tokens."""
     path = directory / "data" / dataset.shard
     name = dataset.uri.rsplit("/", 1)[-1]
+    way.progress.begin("checking", name, path.stat().st_size, "bytes")
     report = check_file(
         path,
         spec.format,
@@ -169,7 +186,7 @@ def _inspect(
         dataset.purpose,
         lambda fault: write(_fault_line(dataset.uri, fault)),
         name=name,
-        pulse=pulse,
+        pulse=way.move,
     )
     if not report.passed and report.bytes > TOKENISED_FAULTY_BYTES:
         return report
@@ -183,8 +200,9 @@ def _inspect(
             unfit.append(fault)
 
     folder = directory / "plan" / dataset.shard
+    way.progress.begin("tokenising", name, report.accepted, "records")
     count = write_shard(
-        path, spec.format, encoder, folder, note, limits=spec.limits, longest=spec.max_sequence_length, pulse=pulse
+        path, spec.format, encoder, folder, note, limits=spec.limits, longest=spec.max_sequence_length, pulse=way.move
     )
     if count:
         faults = tuple(sorted((*report.faults, *unfit), key=lambda fault: (fault.line == 0, fault.line)))[:KEPT_FAULTS]

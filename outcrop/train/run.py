@@ -86,7 +86,15 @@ class Run:
         self._events.part("validation", "InProgress")
         require_memory(self._spec)
         datasets = self._patiently(
-            lambda: take_in(self._spec, self._directory, self._client, self._pulse, self._warn, passing=PASSING)
+            lambda: take_in(
+                self._spec,
+                self._directory,
+                self._client,
+                self._pulse,
+                self._warn,
+                passing=PASSING,
+                progress=lambda **members: self._events.emit("progress", part="validation", **members),
+            )
         )
         self._events.part("validation", "Completed")
         return datasets

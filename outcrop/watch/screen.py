@@ -85,12 +85,16 @@ class Screen:
         if name == "training" and self.story.plan:
             step = self.story.step
             return (int(step.members["step"]) + 1 if step else 0), int(self.story.plan["steps"])
+        if part.status == "InProgress" and self.story.progress.get("part") == name:
+            return self.story.progress["done"], self.story.progress["total"]
         return 0.0, None if part.status == "InProgress" else 1.0
 
     def _note(self, name: str, part: Part) -> str:
         story = self.story
         if part.status == "NotStarted":
             return "waits"
+        if part.status == "InProgress" and story.progress.get("part") == name:
+            return words.progress(story.progress)
         if name == "dataProcessing" and story.plan:
             return words.plan(story.plan)
         if name == "training" and story.step is not None and story.plan:

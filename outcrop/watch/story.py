@@ -40,6 +40,8 @@ class Story:
 
     parts: dict[str, Part] = field(default_factory=lambda: {part: Part() for part in PARTS})
     plan: Mapping[str, Any] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """How far the reading of the data is, where that takes long."""
     machine: Mapping[str, Any] = field(default_factory=dict)
     losses: dict[int, float] = field(default_factory=dict)
     """Smoothed training loss by step."""
@@ -58,6 +60,8 @@ class Story:
             self._part(event)
         elif event.kind == "plan":
             self.plan = members
+        elif event.kind == "progress":
+            self.progress = members
         elif event.kind == "machine":
             self.machine = members
         elif event.kind == "step":

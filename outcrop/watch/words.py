@@ -45,6 +45,11 @@ def plan(members: Mapping[str, Any]) -> str:
     return f"{members['examples']:,} examples · {members['tokens']:,} tokens · {members['steps']:,} steps"
 
 
+def progress(members: Mapping[str, Any]) -> str:
+    """How far a file is."""
+    return f"{members['doing']} {members['file']}: {members['done'] / max(1, members['total']):.0%}"
+
+
 def trained(members: Mapping[str, Any]) -> str:
     """What a finished run has trained, from its done event: what is billed, and how fast it was."""
     told = f"{members['tokens']:,} tokens trained"
@@ -69,6 +74,8 @@ def line(event: Event, planned: Mapping[str, Any]) -> str:
             return f"{PARTS[members['part']]}: {members['status']}"
         case "plan":
             return f"plan: {plan(members)}"
+        case "progress":
+            return progress(members)
         case "machine":
             return f"machine: {members['device']}, {members['matrix_flops_per_second'] / 1e9:,.0f} GFLOP/s"
         case "step":

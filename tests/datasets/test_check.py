@@ -155,7 +155,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
 def test_the_pulse_can_end_a_check(tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", *[line()] * 5000)
 
-    def stop() -> None:
+    def stop(_: int) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -197,7 +197,7 @@ def test_an_interrupted_draft_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "source.jsonl"
     source.write_text(json.dumps(conversation("a", "b")))
 
-    def pulse() -> None:
+    def pulse(_: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

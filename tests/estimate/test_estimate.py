@@ -97,13 +97,20 @@ def test_a_few_real_steps_are_taken_and_kept(tmp_path: Path) -> None:
     spec = spec_of(training, validation)
     report, kept = checked(spec), tmp_path / "kept"
     stages: list[str] = []
-    first = estimate(spec, report, terms(tmp_path, kept=kept), stages.append)
+    shares: list[float] = []
+
+    def told(stage: str, share: float | None) -> None:
+        stages.append(stage)
+        shares.extend([share] if share is not None else [])
+
+    first = estimate(spec, report, terms(tmp_path, kept=kept), told)
     assert first.unknown is None
     assert first.calibration is not None
     assert first.duration is not None
     assert first.memory is not None
     assert stages[0] == "tokenising"
     assert stages[-1] == "calibrating"
+    assert shares == [0.8, 1.0], "the training file's share, and the validation file's"
     assert first.calibration.threads == 1
     assert first.calibration.steps >= 3
     assert first.calibration.trainable_parameters * 12 < first.calibration.checkpoint_bytes

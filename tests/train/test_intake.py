@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from outcrop.datasets.chat import ChatTemplate
 from outcrop.datasets.shards import Shard
 from outcrop.errors import OutcropError
 from outcrop.records import Limits, TrainSpec
+from outcrop.train import progress
 from outcrop.train.events import StopAsked
 from outcrop.train.intake import take_in, taken_in
 from outcrop.train.start import open_plan, read_spec, require_disk, work_key
@@ -65,6 +67,25 @@ def spec(llama: Path) -> TrainSpec:
 
 def take(spec: TrainSpec, directory: Path, store: Memory, tell: Callable[[str], None] = lambda _: None) -> None:
     take_in(spec, directory, store, lambda: None, tell, passing=(Away,))
+
+
+def test_how_far_each_file_is_is_told(
+    spec: TrainSpec, tmp_path: Path, store: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    told: list[tuple[str, str, int, int]] = []
+
+    def emit(**members: Any) -> None:
+        told.append((members["doing"], members["file"], members["done"], members["total"]))
+
+    take_in(spec, tmp_path, store, lambda: None, lambda _: None, passing=(Away,), progress=emit)
+    sizes = {name: len(store.objects[f"s3://b/{name}"]) for name in ("train.jsonl", "v.jsonl")}
+    assert told == [
+        ("checking", "train.jsonl", sizes["train.jsonl"], sizes["train.jsonl"]),
+        ("tokenising", "train.jsonl", 6, 6),
+        ("checking", "v.jsonl", sizes["v.jsonl"], sizes["v.jsonl"]),
+        ("tokenising", "v.jsonl", 2, 2),
+    ]
 
 
 def test_what_was_taken_in_is_known_to_a_later_life(spec: TrainSpec, tmp_path: Path, store: Memory) -> None:

@@ -68,6 +68,16 @@ def test_every_moment_fits_every_terminal(width: int, height: int, count: int) -
     assert max(map(len, rows)) <= width
 
 
+def test_the_reading_of_a_big_file_is_seen_while_it_lasts() -> None:
+    begun = whole()[0]
+    read = told(
+        "progress", 1, part="validation", doing="tokenising", file="t.jsonl", done=30, total=120, unit="records"
+    )
+    assert line(read, {}) == "tokenising t.jsonl: 25%"
+    assert "tokenising t.jsonl: 25%" in "\n".join(drawn([begun, read], 80, 24, status="InProgress"))
+    assert "tokenising" not in "\n".join(drawn([begun, read, *whole()[1:4]], 80, 24, status="InProgress"))
+
+
 def test_a_narrow_terminal_loses_no_number() -> None:
     text = "\n".join(drawn(whole(), 80, 24, status="InProgress"))
     for said in (
