@@ -13,7 +13,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import IO, Any, Final, Literal
 
-from outcrop.api import bedrock, bedrock_runtime, iam, s3
+from outcrop.api import bedrock, bedrock_runtime, dry_run, iam, s3
 from outcrop.api.call import Call, Rooms, admit
 from outcrop.catalog.catalog import Catalog
 from outcrop.directory import Credentials, DataDirectory, Running
@@ -206,6 +206,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         bearer_for=identity.bearer_for,
         spool=directory.spool,
         admit_upload=at_the_door(rooms),
+        aside=dry_run.runs_aside,
         threads=settings.request_threads,
         default_region=settings.region,
     )

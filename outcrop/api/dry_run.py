@@ -4,6 +4,7 @@ Every check of a real create comes first, with the same refusals. Knows the head
 would do is somebody else's to say (`Rooms.rehearse`).
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from outcrop.api.call import Call
@@ -15,6 +16,14 @@ from outcrop.wire.gateway import Reply
 HEADER: Final = "x-outcrop-dry-run"
 MEMBER: Final = "outcropDryRun"
 """Beside AWS's members in the answer; wire/spec_patches.json names it."""
+
+
+OPERATION: Final = "CreateModelCustomizationJob"
+
+
+def runs_aside(operation: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request is to be rehearsed: that takes long, and fetches its data from this very server."""
+    return operation == OPERATION and HEADER in headers
 
 
 def asked(call: Call) -> bool:

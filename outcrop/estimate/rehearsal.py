@@ -36,6 +36,8 @@ CALIBRATION_SECONDS: Final = 20.0
 """Callers wait for their answer, boto3 for a minute."""
 TURN_SECONDS: Final = 20.0
 """How long a rehearsal waits for the one before it: two at once would spoil each other's times."""
+MOST_AT_ONCE: Final = 4
+"""The one whose turn it is and those that wait for theirs; each holds a thread."""
 STORAGE_SECONDS: Final = 5.0
 
 
@@ -87,19 +89,15 @@ class Rehearsal:
         """
         self._specify, self._row_of, self._roles, self._may_put = specify, row_of, roles, may_put
         self._surroundings = surroundings
-        self._turn = threading.Lock()
+        self._places, self._turn = threading.BoundedSemaphore(MOST_AT_ONCE), threading.BoundedSemaphore(1)
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """What the job would do, or what it would fail for, as JSON's types; the job itself is kept nowhere.
 
         Raises ThrottlingException while others are rehearsed, ValidationException for a role that cannot be assumed.
         """
-        if not self._turn.acquire(timeout=TURN_SECONDS):
-            raise ThrottlingException("Another dry run is under way on this server. Try again when it is done.")
-        try:
+        with _held(self._places, 0), _held(self._turn, TURN_SECONDS):
             return self._rehearse(job)
-        finally:
-            self._turn.release()
 
     def _rehearse(self, job: Job) -> dict[str, Any]:
         row = self._row_of(job.base_model_id)
@@ -170,6 +168,16 @@ class Rehearsal:
             machine_hour=around.machine_hour,
         )
         return estimate(spec, checked, terms)
+
+
+@contextmanager
+def _held(place: threading.Semaphore, seconds: float) -> Iterator[None]:
+    if not place.acquire(timeout=seconds):
+        raise ThrottlingException("Other dry runs are under way on this server. Try again when they are done.")
+    try:
+        yield
+    finally:
+        place.release()
 
 
 def _proposal(job: Job, row: FoundationModel) -> Proposal:

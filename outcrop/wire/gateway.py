@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +78,7 @@ class Gateway:
         spool: Path,
         *,
         admit_upload: Admission | None = None,
+        aside: Callable[[str, Mapping[str, str]], bool] = lambda _operation, _headers: False,
         threads: int = 32,
         default_region: str = "us-east-1",
         domains: Sequence[str] = ("localhost",),
@@ -88,16 +90,17 @@ class Gateway:
 
         `credential_for` and `bearer_for` are asked in a thread, per request. `spool` is where uploads gather, as
         `upload-*`: on the file system that they are later renamed within. `admit_upload` is asked, in a thread, before
-        such a body is read, so that a refused one never reaches the disk. `threads`: how many operations may wait on a
-        model, and how many others may run, at a time. `default_region` is that of requests that name none (bearer keys,
-        anonymous). `domains`: hosts in front of which a bucket's name may stand.
+        such a body is read, so that a refused one never reaches the disk. `aside`: whether a request, by its operation
+        and headers, takes long and itself asks this server: it runs apart from what it asks. `threads`: how many
+        operations may wait on a model, and how many others may run, at a time. `default_region` is that of requests
+        that name none (bearer keys, anonymous). `domains`: hosts in front of which a bucket's name may stand.
         """
         self._spec = spec or Spec()
         for service, name in operations:
             self._spec.operation(service, name)  # a misspelt operation must not wait for its first caller
         self._operations = dict(operations)
         self._spool, self._upload_limit, self._admit_upload = spool, upload_limit, admit_upload
-        self._router = Router(self._spec, domains)
+        self._router, self._aside = Router(self._spec, domains), aside
         self._threads = Threads(threads)
         self._signcheck = SignCheck(
             credential_for, bearer_for, self._router, self._threads.quick, default_region=default_region, now=now
@@ -164,12 +167,19 @@ class Gateway:
         match = self._implemented(service, match, request, raw)
         request = unhoisted(request, claim) if is_s3 else request
         body = await self._read_s3(match, request, checked, inbound) if is_s3 else raw
-        pool = self._threads.waiting if match.service.name == "bedrock-runtime" else self._threads.quick
         try:
-            return match, await in_thread(pool, lambda: self._perform(match, checked.signed, request, body))
+            return match, await in_thread(
+                self._pool(match, request), lambda: self._perform(match, checked.signed, request, body)
+            )
         finally:
             if isinstance(body, Upload):
                 await in_thread(self._threads.files, lambda: body.path.unlink(missing_ok=True))
+
+    def _pool(self, match: Match, request: Request) -> Executor:
+        """Where the operation runs."""
+        if match.service.name == "bedrock-runtime":
+            return self._threads.waiting
+        return self._threads.aside if self._aside(match.operation.name, request.headers) else self._threads.quick
 
     def _admit(self, match: Match, signed: Signed, request: Request) -> None:
         """Refuse an upload for what its head says."""

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 from botocore.config import Config
 
 from outcrop.app import Service, build
+from outcrop.estimate import rehearsal
 from outcrop.settings import Settings
 from tests.api.bedrock_server import EXPRESS, ROLE, refused
+from tests.serve.fleet_world import until
 
 BUCKET = "dry-run-data"
 WEAK_ROLE = "arn:aws:iam::123456789012:role/WeakRole"
@@ -42,7 +45,7 @@ class Customer:
         self.bedrock = self.client("bedrock")
 
     def client(self, name: str) -> Any:
-        config = Config(retries={"total_max_attempts": 1})
+        config = Config(retries={"total_max_attempts": 1}, read_timeout=600)
         return self._session.client(name, endpoint_url=self.service.endpoint, config=config)
 
     def asking(self, header: str = "x-outcrop-dry-run", value: str = "true") -> tuple[Any, list[dict[str, Any]]]:
@@ -63,7 +66,7 @@ class Customer:
         assert "jobArn" not in answer
         [body] = bodies
         assert list(body) == ["outcropDryRun"]
-        return body["outcropDryRun"]
+        return dict(body["outcropDryRun"])
 
     def failure(self, **changes: Any) -> str:
         """What the very same job, when it is really created, fails with."""
@@ -97,10 +100,26 @@ def request(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    # One thread for everything that is not a dry run: whatever a dry run held of it, others would lack.
+    with served(Settings(data=tmp_path_factory.mktemp("dry"), port=0, training_threads=1, request_threads=1)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """However slow the machine is, its calibration comes to an end, and nobody waits in vain for a turn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rehearsal, "CALIBRATION_SECONDS", 300.0)
+        patch.setattr(rehearsal, "TURN_SECONDS", 600.0)
+        yield
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[Customer]:
+    """A service with all its loops, in a thread, and its first customer with some data."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    settings = Settings(data=tmp_path_factory.mktemp("dry") / "data", port=0, training_threads=1)
     service = build(settings)
     asyncio.run_coroutine_threadsafe(service.start(), loop).result(60)
     try:
@@ -276,6 +295,29 @@ def test_two_at_once_both_get_their_answer(customer: Customer) -> None:
     for thread in threads:
         thread.join()
     assert answers == [True, True]
+
+
+def test_dry_runs_that_wait_keep_nobody_else_waiting(customer: Customer) -> None:
+    rehearse = customer.service.rooms.rehearse
+    assert isinstance(rehearse, rehearsal.Rehearsal)
+    answers: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(customer.report()["passed"]))
+        for _ in range(rehearsal.MOST_AT_ONCE)
+    ]
+    with rehearse._turn:
+        for thread in threads:
+            thread.start()
+        until(lambda: rehearse._places._value == 0, 60)
+        # With every place taken, others are answered, and one more dry run is told to come again.
+        assert customer.client("sts").get_caller_identity()["Account"] == ROLE.split(":")[4]
+        code, message, status = refused(customer.asking()[0].create_model_customization_job, **request())
+        assert (code, status) == ("ThrottlingException", 429)
+        assert "dry runs are under way" in message
+        assert answers == []
+    for thread in threads:
+        thread.join()
+    assert answers == [True] * rehearsal.MOST_AT_ONCE
 
 
 def test_what_a_killed_server_left_goes_at_the_next_start(tmp_path: Path, customer: Customer) -> None:
