@@ -10,22 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from outcrop import sizes
 from outcrop.estimate.calibration import Calibration
 from outcrop.estimate.foresight import Foresight
 from outcrop.records import TrainSpec
 from outcrop.sources import memory
-from outcrop.sources.look import Look, look
+from outcrop.sources.look import Look, adapter_rank, look
 
 TOKENS_AT_ONCE: Final = 4096
 """Tokens that go through the model together on a CPU; a longer example goes alone (train/text.py)."""
 GRADIENT, OPTIMIZER = 4, 8
 """Bytes of a trained number: its gradient, and AdamW's two moments, all float32."""
-SAVED: Final = 12
-"""Bytes of a trained number in a checkpoint: itself and the two moments."""
-CHECKPOINTS: Final = 3
-"""On disk at once: the last two, and one that is being written."""
 PROCESS: Final = 400 << 20
-"""Bytes of a training process without weights: torch, transformers and what they keep (measured: 380 to 450 MB)."""
+"""Bytes of a training process without weights: torch, transformers and what they keep (measured: 380 to 450 MB).
+sources/memory.py has a bound from below, for a no that is sure."""
 LOGIT: Final = 30
 """Bytes of one number in a label's row of logits, in all its forms."""
 SHARD: Final = 5
@@ -130,16 +128,23 @@ def disk(spec: TrainSpec, plan: Foresight, files: Sequence[Path], place: Path) -
     numbers = trained(spec, seen)
     data = sum(path.stat().st_size for path in files)
     shards = (plan.tokens // max(1, plan.epochs) + plan.validation_tokens) * SHARD
-    checkpoints = numbers * SAVED * CHECKPOINTS
-    result = seen.bytes if spec.method == "full" or spec.whole_parent else numbers * 4
+    checkpoints = sizes.checkpoints(numbers, early_stopping=spec.early_stopping_patience is not None)
     return DiskNeed(
         data=data,
         shards=shards,
         checkpoints=checkpoints,
-        result=result,
+        result=(result := _result(spec, seen)),
         needed=shards + max(data, checkpoints + result),
         free=shutil.disk_usage(place).free,
     )
+
+
+def _result(spec: TrainSpec, seen: Look) -> int:
+    """Bytes of the finished weights: a whole model, or one adapter that does what its parent's and its own did."""
+    if spec.method == "full" or spec.whole_parent:
+        return seen.bytes
+    rank = spec.lora_rank + (adapter_rank(Path(spec.parent)) if spec.parent else 0)
+    return seen.lora_parameters(rank) * sizes.NUMBER
 
 
 def _activation_bytes(seen: Look, number: int, scored: float) -> int:

@@ -87,6 +87,11 @@ class Look:
         return sum(rank * sum(shape) for shape in matrices)
 
 
+def adapter_rank(folder: Path) -> int:
+    """The rank of the adapter in a folder of PEFT's layout."""
+    return int(_document(folder / "adapter_config.json", str(folder))["r"])
+
+
 def look(folder: Path, name: str) -> Look:
     """Look at the weights in a folder that people call `name`.
 

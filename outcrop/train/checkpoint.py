@@ -21,8 +21,6 @@ from torch import Tensor
 from outcrop.train.events import StartAgain
 
 KEPT: Final = 2
-ROOM_FOR: Final = 3
-"""Checkpoints that are on disk at once while one is written."""
 
 VERSION: Final = 2
 """Of the form that is written. 1 had no checksums and is still read; any other is of a newer outcrop."""

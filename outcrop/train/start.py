@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from outcrop import sizes
 from outcrop.datasets.plan import Plan, evaluations
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
@@ -111,19 +112,13 @@ def _machine(learner: "TextLearner") -> "Machine | None":
     work = flops.count(learner.model, added, full=full)
     if work is None:
         return None
-    # Whole models multiply in bfloat16 on a GPU, whatever their masters are kept in.
-    halved = full and learner.device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return Machine(work, flops.rate(learner.device, torch.bfloat16 if halved else learner.dtype))
+    return Machine(work, flops.rate(learner.device, learner.dtype))
 
 
 def require_disk(directory: Path, trainable: int, result: int, *, early_stopping: bool = False) -> None:
     """Raise OutcropError unless checkpoints and a result of so many bytes will fit: better now than after hours."""
-    from outcrop.train.checkpoint import ROOM_FOR
-
-    # A parameter and AdamW's two moments, four bytes each, in every checkpoint; and the best weights so far where the
-    # run may end with them.
-    copies = 3 * ROOM_FOR + (ROOM_FOR if early_stopping else 0)
-    require_room(directory, trainable * 4 * copies + result, "the checkpoints and the finished weights")
+    needed = sizes.checkpoints(trainable, early_stopping=early_stopping) + result
+    require_room(directory, needed, "the checkpoints and the finished weights")
 
 
 def work_key(directory: Path) -> str:
