@@ -50,6 +50,10 @@ class Roles(Protocol):
         """Fresh session credentials, or ValidationException."""
         ...
 
+    def end(self, access_key: str) -> None:
+        """End session credentials before their time; no effect on those that are gone."""
+        ...
+
 
 @dataclass(slots=True)
 class Watch:
@@ -86,7 +90,8 @@ class Scheduler:
         """endpoint: the S3 that children use; environment: what they get beside their credentials.
 
         patience: how long a fault of ours may last before the job fails for it; a full disk is waited for without end
-        by a job that was ever started. keep_children: whether children go on when the loop stops, to be adopted at the next start.
+        by a job that was ever started. keep_children: whether children go on when the loop stops, to be adopted at the
+        next start.
         """
         self._store, self._executor, self._roles, self._specify = store, executor, roles, specify
         self._work, self._models, self._endpoint, self._now = work, models, endpoint, now
@@ -95,6 +100,7 @@ class Scheduler:
         self._watches: dict[str, Watch] = {}
         self._faults: dict[str, tuple[datetime, str]] = {}
         self._faulty: set[str] = set()
+        self._over: set[str] | None = None
         self._bell, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -127,6 +133,8 @@ class Scheduler:
         """Look once at every unfinished job and do what there is to do; whether to look again soon."""
         jobs = self._store.jobs.unfinished()
         self._faulty = set()
+        if self._over is None:  # what an earlier server did not come to
+            self._over = self._store.jobs.over() & {path.name for path in self._work.iterdir()}
         sights: dict[str, Sight] = {}
         for job in jobs:
             with self._border(job):
@@ -135,18 +143,20 @@ class Scheduler:
         for move in planned:
             with self._border(move.job):
                 self._make(move)
+        self._clear()
         unfinished = {job.arn for job in jobs}
         self._watches = {arn: watch for arn, watch in self._watches.items() if arn in unfinished}
         self._faults = {key: fault for key, fault in self._faults.items() if key in self._faulty}
         return bool(planned) or len(sights) < len(jobs) or any(sight.alive for sight in sights.values())
 
     @contextmanager
-    def _border(self, job: Job | None) -> Iterator[None]:
+    def _border(self, job: Job | None, what: str = "") -> Iterator[None]:
         """Where a fault of ours ends: logged once, tried again at every tick, and when patience ends the job's failure.
 
-        A fault while the end is written down passes through to the border around the whole tick.
+        what: a name for what is done, where it is for no unfinished job. A fault while the end is written down passes
+        through to the border around the whole tick.
         """
-        key = job.arn if job else ""
+        key = job.arn if job else what
         try:
             yield
         except Exception as fault:
@@ -172,6 +182,8 @@ class Scheduler:
         for event in watch.follower.new():
             job = self._heed(job, watch, event)
         start = watch.place.latest_start()
+        if child.alive and start is not None and len(start.keys) > 1:
+            self._retire(job, watch.place, start)
         dead = job.handle is not None and not child.alive
         return Sight(
             alive=child.alive,
@@ -234,14 +246,23 @@ class Scheduler:
         self._store.jobs.started(job.arn, handle, self._now())
 
     def _child(self, job: Job, watch: Watch) -> str:
-        place, account = watch.place, watch.account
-        place.root.mkdir(exist_ok=True)
+        """Start a child with fresh credentials of its role, which live no longer than it if it cannot be started."""
+        watch.place.root.mkdir(exist_ok=True)
         key = self._roles.assume_for_service(
             job.request["roleArn"],
             source_arn=job.arn,
             source_account=Arn.parse(job.arn).account,
             session_name=f"{SESSION}-{job.id}",
         )
+        try:
+            return self._birth(job, watch, key)
+        except BaseException:
+            self._roles.end(key.access_key)
+            raise
+
+    def _birth(self, job: Job, watch: Watch, key: Key) -> str:
+        """Leave all that the child is told, and start it; its handle."""
+        place, account = watch.place, watch.account
         notes = []
         if place.spec.exists():
             load(place.spec)  # the child would say the same, but as a crash
@@ -254,7 +275,9 @@ class Scheduler:
         earlier = place.latest_start()
         again = earlier is not None and account.checkpoint <= earlier.checkpoint
         spent = earlier.attempts - watch.unborn if earlier and again else 0
-        place.note_start(Start(spent + 1, account.checkpoint, self._endpoint, key.expires))
+        keys = earlier.keys[: -1 if watch.unborn else None] if earlier else ()
+        start = Start(spent + 1, account.checkpoint, self._endpoint, key.expires, (*keys, key.access_key))
+        place.note_start(start)
         watch.unborn = True
         handle = self._executor.start(place.root, self._variables(job, key))
         watch.unborn = False
@@ -276,6 +299,13 @@ class Scheduler:
             "NO_PROXY": host,
             "no_proxy": host,
         }
+
+    def _retire(self, job: Job, place: Workplace, start: Start) -> None:
+        """End the credentials of earlier children once the present one holds the lock, so that none of them lives."""
+        if self._executor.find(place.root) == job.handle:
+            for access_key in start.keys[:-1]:
+                self._roles.end(access_key)
+            place.note_start(replace(start, keys=start.keys[-1:]))
 
     def _kill(self, job: Job) -> None:
         if job.handle is not None:
@@ -310,7 +340,7 @@ class Scheduler:
             created=self._now(),
         )
         self._store.jobs.complete(job.arn, model, metrics(done), self._now())
-        watch.place.sweep()
+        self._leave(job)
 
     def _stopped(self, job: Job, watch: Watch) -> None:
         """End a job whose child has stopped, was killed for not stopping, or never was."""
@@ -320,16 +350,41 @@ class Scheduler:
         told = ending.members.get("tokens") if ending else None
         tokens = told if told is not None else sum(watch.account.tokens.values())
         self._store.jobs.stopped(job.arn, self._now(), {"tokens": tokens})
-        watch.place.sweep()
+        self._leave(job)
 
     def _fail(self, job: Job, message: str) -> None:
         self._store.jobs.fail(job.arn, shortened(message), self._now())
-        self._watches[job.arn].place.sweep()
+        self._leave(job)
 
     def _give_up(self, job: Job, message: str) -> None:
-        """End a job that our own fault keeps from going on."""
+        """End a job that our own fault keeps from going on; what it trained stays for a person to look at."""
         self._kill(job)
-        self._store.jobs.fail(job.arn, shortened(message), self._now())
+        Workplace(self._work / job.id).keep(message)
+        self._fail(job, message)
+
+    def _leave(self, job: Job) -> None:
+        """Remember that the job is over, and that what only its children needed may go."""
+        if self._over is not None:
+            self._over.add(job.id)
+
+    def _clear(self) -> None:
+        """Remove what jobs that are over left behind, and end their children's credentials."""
+        for job_id in sorted(self._over or ()):
+            with self._border(None, job_id):
+                self._clear_one(job_id)
+
+    def _clear_one(self, job_id: str) -> None:
+        place = Workplace(self._work / job_id)
+        if self._executor.find(place.root) is not None:
+            return  # killed, and not gone yet: it would write while we remove
+        start = place.latest_start()
+        if start is not None and start.keys:
+            for access_key in start.keys:
+                self._roles.end(access_key)
+            place.note_start(replace(start, keys=()))
+        place.sweep()
+        assert self._over is not None
+        self._over.discard(job_id)
 
     def _end_children(self) -> None:
         """End every child; its job goes on from the last checkpoint at the next start."""

@@ -18,6 +18,11 @@ from outcrop.records import new_id
 
 TAIL_BYTES: Final = 8192
 
+COPIES: Final = ("data", "plan", "model.draft")
+"""Folders of a job that a child can make again: the customer's files, their tokens, weights half written."""
+TRAINED: Final = ("checkpoint", "model")
+"""Folders that hold what was trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -30,6 +35,8 @@ class Start:
     endpoint: str
     expires: datetime | None = None
     """End of the credentials that it was given."""
+    keys: tuple[str, ...] = ()
+    """Access keys that the job's children were given and that were not ended yet, the latest child's last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,10 @@ class Workplace:
         return self.root / "stop"
 
     def latest_start(self) -> Start | None:
-        """What the latest child was started with; None before the first start. Raises OutcropError when it is broken."""
+        """What the latest child was started with; None before the first start.
+
+        Raises OutcropError when it is broken.
+        """
         path = self.root / "start.json"
         try:
             return msgspec.json.decode(path.read_bytes(), type=Start)
@@ -102,10 +112,17 @@ class Workplace:
         except FileNotFoundError:
             return ""
 
+    def keep(self, reason: str) -> None:
+        """Let `sweep` spare what was trained: a fault of ours ended the job, and a person may want to save it."""
+        if any((self.root / name).exists() for name in TRAINED):
+            text = f"{reason}\nWhat was trained lies beside this file. Nothing will use it: remove it at will.\n"
+            replace_file(self.root / "kept.txt", text, mode=0o600)
+
     def sweep(self) -> None:
-        """Remove what only a running child needs: the shards and the checkpoints. Its story stays."""
-        for name in ("plan", "checkpoint"):
-            if (self.root / name).exists():
+        """Remove what only a running child needs: its data, shards, checkpoints and weights. Its story stays."""
+        spared = TRAINED if (self.root / "kept.txt").exists() else ()
+        for name in (*COPIES, *TRAINED):
+            if name not in spared and (self.root / name).exists():
                 shutil.rmtree(self.root / name)
 
 

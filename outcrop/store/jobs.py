@@ -154,6 +154,11 @@ class JobStore:
         with self._database.read() as connection:
             return [_job(row) for row in connection.execute(statement)]
 
+    def over(self) -> set[str]:
+        """Ids of all jobs of all regions that have ended."""
+        with self._database.read() as connection:
+            return set(connection.execute(select(JOBS.c.id).where(JOBS.c.status.not_in(UNFINISHED))).scalars())
+
     def started(self, arn: str, handle: str | None, now: datetime) -> Job:
         """Remember the executor's handle of the job's child (None: there is none); IllegalMove when the job is over."""
         with self._database.write() as connection:

@@ -67,13 +67,20 @@ class RoleBook:
     clock: Clock
     refuses: bool = False
     asked: list[dict[str, str]] = field(default_factory=list)
+    living: set[str] = field(default_factory=set)
+    """Access keys that were given and not ended."""
 
     def assume_for_service(self, role_arn: str, *, source_arn: str, source_account: str, session_name: str) -> Key:
         if self.refuses:
             raise ValidationException(f"Could not assume provided IAM role. {role_arn} does not trust bedrock.")
         self.asked.append({"role": role_arn, "arn": source_arn, "account": source_account, "session": session_name})
         who = Principal(arn=f"{role_arn}/{session_name}", account=source_account, user_id="AROA", role=role_arn)
-        return Key(f"ASIA{len(self.asked)}", "secret", who, "token", expires=self.clock() + timedelta(hours=12))
+        key = Key(f"ASIA{len(self.asked)}", "secret", who, "token", expires=self.clock() + timedelta(hours=12))
+        self.living.add(key.access_key)
+        return key
+
+    def end(self, access_key: str) -> None:
+        self.living.discard(access_key)
 
 
 @dataclass
