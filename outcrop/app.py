@@ -25,9 +25,7 @@ from outcrop.jobs.scheduler import Scheduler
 from outcrop.jobs.spec import Specify, specifier
 from outcrop.listen import Application, Listener, Port, endpoint_at
 from outcrop.migrations import opened
-from outcrop.objects.client import S3Uri
 from outcrop.objects.disk import Disk
-from outcrop.records import Key
 from outcrop.serve.figures import CONTENT_TYPE, FleetCollector, page
 from outcrop.serve.fleet import Fleet
 from outcrop.serve.meter import Meter
@@ -261,7 +259,6 @@ def _rehearsal(ground: _Ground, specify: Specify) -> Rehearsal:
         specify,
         ground.catalog.find,
         ground.identity,
-        None if settings.s3_endpoint else _may_put(ground.identity, ground.store),
         Surroundings(
             endpoint=ground.door,
             spool=directory.spool,
@@ -291,21 +288,6 @@ def _rooms(ground: _Ground, disk: Disk, fleet: Fleet, wake: Callable[[], None], 
         deployments_in_progress=settings.deployments_in_progress,
         strict_stop_sequences=settings.strict_stop_sequences,
     )
-
-
-def _may_put(identity: Identity, store: Store) -> Callable[[Key, str], str | None]:
-    """Why a role may not write under an s3:// URI of the embedded S3; asked without writing."""
-
-    def refusal(key: Key, uri: str) -> str | None:
-        place = S3Uri.parse(uri)
-        if store.buckets.get(place.bucket) is None:
-            return f"the bucket {place.bucket} does not exist"
-        arn = f"arn:aws:s3:::{place.bucket}/{place.key}.write_access_check_file.temp"
-        policy = store.buckets.policy(place.bucket)
-        decision = identity.decide(key.principal, "s3:PutObject", arn, {}, policy)
-        return None if decision else f"{key.principal.arn} is not authorized to perform s3:PutObject {decision.reason}"
-
-    return refusal
 
 
 def ring(*bells: Callable[[], None]) -> None:

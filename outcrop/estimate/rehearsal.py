@@ -24,11 +24,13 @@ from outcrop.estimate.estimate import Estimate, Terms, estimate
 from outcrop.estimate.proposal import Proposal, document
 from outcrop.estimate.survey import Input, Survey, survey
 from outcrop.objects.client import ObjectClient, StorageError, StorageRefused, cannot_get, cannot_put, connected
+from outcrop.objects.destination import Destination
 from outcrop.records import Arn, Job, Key, TrainSpec
 
 PREFIX: Final = "rehearsal-"
 """Of the folders in the spool; what a killed server left of them goes at the next start."""
-SESSION: Final = "bedrock-customization-rehearsal"
+SESSION: Final = "bedrock-customization"
+"""As a job's: policies may name sessions."""
 DURATION: Final = timedelta(minutes=15)
 BUDGET: Final = 4 << 20
 """Bytes of each file that are tokenised: some seconds. Every line is checked all the same."""
@@ -79,15 +81,10 @@ class Rehearsal:
         specify: Callable[[Job], tuple[TrainSpec, str | None]],
         row_of: Callable[[str], FoundationModel | None],
         roles: Roles,
-        may_put: Callable[[Key, str], str | None] | None,
         surroundings: Surroundings,
     ) -> None:
-        """specify: as the scheduler's; row_of: the catalogue's row of a long id.
-
-        may_put: why these credentials may not write under an s3:// URI, None where they may; itself None where storage
-        is somewhere else and cannot be asked without writing.
-        """
-        self._specify, self._row_of, self._roles, self._may_put = specify, row_of, roles, may_put
+        """specify: as the scheduler's; row_of: the catalogue's row of a long id."""
+        self._specify, self._row_of, self._roles = specify, row_of, roles
         self._surroundings = surroundings
         self._places, self._turn = threading.BoundedSemaphore(MOST_AT_ONCE), threading.BoundedSemaphore(1)
 
@@ -108,8 +105,10 @@ class Rehearsal:
             proposal = replace(proposal, warnings=(warning,) if warning else ())
             with self._session(job) as key, TemporaryDirectory(prefix=PREFIX, dir=self._surroundings.spool) as folder:
                 scratch = Path(folder)
-                inputs = self._fetched(spec, key, job.region, scratch)
-                self._writable(spec, key)
+                client = client_for(key, job.region, self._surroundings.endpoint)
+                storage = ObjectClient(client, patience=STORAGE_SECONDS)
+                inputs = _fetched(spec, storage, scratch)
+                _require_writable(spec, storage)
                 checked = survey(inputs, spec.format, spec.limits)
                 found = self._estimated(spec, row, checked, scratch) if checked.passed else None
         except ServiceError:
@@ -133,26 +132,6 @@ class Rehearsal:
             yield key
         finally:
             self._roles.end(key.access_key)
-
-    def _fetched(self, spec: TrainSpec, key: Key, region: str, scratch: Path) -> list[Input]:
-        """All input files; raises OutcropError in AWS's words for the first that may not be read or is not there."""
-        client = ObjectClient(client_for(key, region, self._surroundings.endpoint), patience=STORAGE_SECONDS)
-        inputs = []
-        for index, uri in enumerate((spec.training, *spec.validation)):
-            given = Input(uri, scratch / f"data-{index}", "validation" if index else "train")
-            try:
-                _require_room(_size(client, uri), scratch)
-                client.download(uri, given.path)
-            except StorageError as error:
-                raise cannot_get(uri, error) from error
-            inputs.append(given)
-        return inputs
-
-    def _writable(self, spec: TrainSpec, key: Key) -> None:
-        reason = self._may_put(key, spec.output) if self._may_put is not None else None
-        if reason is not None:
-            # One rule for slashes: one is put after the output URI unless it ends in one.
-            raise cannot_put(spec.output if spec.output.endswith("/") else spec.output + "/", OutcropError(reason))
 
     def _estimated(self, spec: TrainSpec, row: FoundationModel, checked: Survey, scratch: Path) -> Estimate:
         around, work = self._surroundings, scratch / "work"
@@ -190,6 +169,29 @@ def _proposal(job: Job, row: FoundationModel) -> Proposal:
         format=row.customizations[kind].format,
         hyperparameters=job.request["hyperParameters"],
     )
+
+
+def _fetched(spec: TrainSpec, storage: ObjectClient, scratch: Path) -> list[Input]:
+    """All input files; raises OutcropError in AWS's words for the first that may not be read or is not there."""
+    inputs = []
+    for index, uri in enumerate((spec.training, *spec.validation)):
+        given = Input(uri, scratch / f"data-{index}", "validation" if index else "train")
+        try:
+            _require_room(_size(storage, uri), scratch)
+            storage.download(uri, given.path)
+        except StorageError as error:
+            raise cannot_get(uri, error) from error
+        inputs.append(given)
+    return inputs
+
+
+def _require_writable(spec: TrainSpec, storage: ObjectClient) -> None:
+    """Raise OutcropError in AWS's words where the job could not write its output: storage itself is asked."""
+    destination = Destination(spec.output, spec.job_id)
+    try:
+        storage.try_put(destination.probe)
+    except StorageError as error:
+        raise cannot_put(destination.prefix, error) from error
 
 
 def client_for(key: Key, region: str, endpoint: str) -> Any:

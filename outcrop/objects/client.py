@@ -4,6 +4,7 @@ Knows URIs, files and patience; nothing of jobs or of who the server is. Endpoin
 environment as for any AWS client. A server that restarts is waited for; an answer that says no is an error at once.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,10 @@ class AccessRefused(StorageRefused):
     """The credentials have no right to do this, or none at all any more."""
 
 
+class ChecksumRefused(StorageRefused):
+    """The object's bytes are not those that their checksum told of."""
+
+
 class BucketElsewhere(AccessRefused):
     """The bucket is in another region than the client's: a job reads and writes in its own region only."""
 
@@ -89,6 +94,7 @@ ANSWERS: Final[dict[str, type[StorageRefused]]] = {
     "NotFound": ObjectMissing,
     "NoSuchBucket": BucketMissing,
     "PreconditionFailed": ObjectChanged,
+    "BadDigest": ChecksumRefused,
     "AccessDenied": AccessRefused,
     "403": AccessRefused,
     "InvalidAccessKeyId": AccessRefused,
@@ -97,6 +103,10 @@ ANSWERS: Final[dict[str, type[StorageRefused]]] = {
     "InvalidToken": AccessRefused,
     **dict.fromkeys(ELSEWHERE, BucketElsewhere),
 }
+
+
+FALSE_MD5: Final = "AAAAAAAAAAAAAAAAAAAAAA=="
+"""Of nothing that anybody knows; least of all of no bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +242,19 @@ class ObjectClient:
         """Write an object of these bytes."""
         place = S3Uri.parse(uri)
         self._patiently(lambda: self._client.put_object(Bucket=place.bucket, Key=place.key, Body=content), uri)
+
+    def try_put(self, uri: str) -> None:
+        """Raise what writing an empty object would be refused with; nothing is written.
+
+        It is written with a checksum that cannot be true: storage asks for the right, then refuses the bytes. Storage
+        that looks at no checksum has an empty object there afterwards.
+        """
+        place = S3Uri.parse(uri)
+        with contextlib.suppress(ChecksumRefused):
+            self._patiently(
+                lambda: self._client.put_object(Bucket=place.bucket, Key=place.key, Body=b"", ContentMD5=FALSE_MD5),
+                uri,
+            )
 
     def upload(self, path: Path, uri: str) -> None:
         """Write an object of a file's bytes, in parts where it is large."""

@@ -8,11 +8,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from outcrop.errors import OutcropError
+from outcrop.objects.destination import Destination
 
 PERIOD: Final = 5.0
 """Seconds between uploads of the metric files while training runs."""
@@ -57,28 +57,6 @@ class Store(Protocol):
     def upload(self, path: Path, uri: str) -> None:
         """Write an object of a file's bytes."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a job's files go. One rule for slashes: one is put after the output URI unless it ends in one."""
-
-    output: str
-    job_id: str
-
-    @property
-    def prefix(self) -> str:
-        """The output URI, ending in a slash."""
-        return self.output if self.output.endswith("/") else self.output + "/"
-
-    @property
-    def probe(self) -> str:
-        """The empty object that shows, before anything else, that the role may write here."""
-        return self.prefix + ".write_access_check_file.temp"
-
-    def file(self, name: str) -> str:
-        """The URI of a file in the job's own folder."""
-        return f"{self.prefix}model-customization-job-{self.job_id}/{name}"
 
 
 class Curves:

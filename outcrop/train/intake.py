@@ -20,8 +20,9 @@ from outcrop.datasets.shards import Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
 from outcrop.objects.client import cannot_get, cannot_put
+from outcrop.objects.destination import Destination
 from outcrop.records import TrainSpec
-from outcrop.train.deliver import Destination, manifest
+from outcrop.train.deliver import manifest
 from outcrop.train.progress import Progress
 
 TOKENISED_FAULTY_BYTES: Final = 16 * 2**20

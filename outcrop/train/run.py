@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from outcrop.datasets.plan import Plan, plan_document
 from outcrop.errors import OutcropError
 from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
-from outcrop.train.deliver import Courier, Curves, Destination, export, patiently
+from outcrop.objects.destination import Destination
+from outcrop.train.deliver import Courier, Curves, export, patiently
 from outcrop.train.disk import full, wait_for_room
 from outcrop.train.ear import listening
 from outcrop.train.events import Events, StartAgain, StopAsked

@@ -80,6 +80,21 @@ class Customer:
             time.sleep(0.1)
         raise AssertionError("the job goes on")
 
+    def role(self, name: str, *, reading: list[str], writing: list[str] | None = None) -> str:
+        """A new role of the service with these rights in S3; its ARN."""
+        allowed = [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": reading}]
+        if writing is not None:
+            allowed.append({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": writing})
+        rights = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+        arn: str = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+        self.iam.put_role_policy(RoleName=name, PolicyName="s3", PolicyDocument=rights)
+        return arn
+
+    def keys(self, folder: str) -> list[str]:
+        """What lies in a folder of the bucket, without what a job has put there beyond its probe."""
+        listed = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder}/", Delimiter="/")
+        return [each["Key"] for each in listed.get("Contents", ())]
+
     def put(self, key: str, lines: list[Any]) -> str:
         """Upload JSON lines; their URI."""
         content = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
@@ -272,16 +287,40 @@ def test_a_missing_object_and_a_missing_output_bucket_are_told(customer: Custome
 
 
 def test_a_role_that_may_only_read_is_told(customer: Customer) -> None:
-    reading = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}],
-    }
-    customer.iam.create_role(RoleName="Reader", AssumeRolePolicyDocument=TRUST)
-    customer.iam.put_role_policy(RoleName="Reader", PolicyName="read", PolicyDocument=json.dumps(reading))
-    told = customer.report(roleArn="arn:aws:iam::123456789012:role/Reader")
+    told = customer.report(roleArn=customer.role("Reader", reading=["*"]))
     assert told["passed"] is False
     assert "s3:PutObject" in told["failureMessage"]
     assert "Could not validate PutObject permissions" in told["failureMessage"]
+
+
+def test_a_slash_is_put_behind_the_output_before_storage_is_asked(customer: Customer) -> None:
+    narrow = customer.role("Narrow", reading=["*"], writing=[f"arn:aws:s3:::{BUCKET}/narrow/*"])
+    changes = {"roleArn": narrow, "outputDataConfig": {"s3Uri": f"s3://{BUCKET}/narrow"}}
+    assert customer.report(**changes)["passed"] is True
+    assert customer.keys("narrow") == []
+    # The job writes there too, before its training.
+    job = customer.bedrock.create_model_customization_job(**request(**changes))["jobArn"]
+    until(lambda: customer.keys("narrow") == ["narrow/.write_access_check_file.temp"], 120)
+    customer.bedrock.stop_model_customization_job(jobIdentifier=job)
+    until(lambda: customer.bedrock.get_model_customization_job(jobIdentifier=job)["status"] == "Stopped", 120)
+
+
+def test_a_bucket_policy_with_a_condition_is_asked_as_for_the_job(customer: Customer) -> None:
+    customer.s3.create_bucket(Bucket="https-only")
+    denied = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": "arn:aws:s3:::https-only/*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
+    customer.s3.put_bucket_policy(Bucket="https-only", Policy=policy)
+    changes = {"outputDataConfig": {"s3Uri": "s3://https-only/out/"}}
+    told, failed = customer.report(**changes)["failureMessage"], customer.failure(**changes)
+    assert "with an explicit deny in a resource-based policy" in told
+    # The session is named after the job.
+    assert told.partition("bedrock-customization-")[0] == failed.partition("bedrock-customization-")[0]
 
 
 def test_two_at_once_both_get_their_answer(customer: Customer) -> None:

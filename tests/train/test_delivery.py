@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from outcrop.errors import OutcropError
-from outcrop.train.deliver import Courier, Curves, Destination, export, manifest, patiently
+from outcrop.objects.destination import Destination
+from outcrop.train.deliver import Courier, Curves, export, manifest, patiently
 from outcrop.train.events import Events
 
 
