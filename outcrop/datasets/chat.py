@@ -42,6 +42,17 @@ TEMPLATED: Final = frozenset({"messages", "conversation"})
 TOKENS: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Members of tokenizer_config.json that templates may name."""
 
+STUMBLES: Final = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
+"""What a stranger's template may raise while it writes: faults of the template or of the conversation, not ours."""
+
 _QUESTION, _ANSWER, _NEXT = "a question of the probe", "an answer of the probe", "a second question of the probe"
 _SYSTEM = "an instruction of the probe"
 
@@ -192,7 +203,7 @@ class ChatTemplate:
         """True where the template has no place for a system prompt: it then stands before the first user turn."""
         try:
             return _SYSTEM not in self._written([{"role": "system", "content": _SYSTEM}, *_messages(_PROBE)], False)
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError):
+        except STUMBLES:
             return True
 
     def _opened(self, turns: Sequence[Turn], system: str | None) -> str:
@@ -206,7 +217,7 @@ class ChatTemplate:
             messages.insert(0, {"role": "system", "content": system})
         try:
             return self._written(messages, opened)
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
+        except STUMBLES as error:
             raise OutcropError(f"the chat template {self.name} refuses the conversation: {error}") from error
 
     def _written(self, messages: Sequence[Mapping[str, str]], opened: bool) -> str:

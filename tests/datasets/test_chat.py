@@ -254,6 +254,13 @@ def test_templates_that_cannot_be_used_say_so(tmp_path: Path) -> None:
         broken.chat.check(broken)
     with pytest.raises(OutcropError, match="is no text"):
         read(7)
+    for template, said in (
+        ("{{ 1 // 0 }}", "division"),
+        ("{% macro deeper() %}{{ deeper() }}{% endmacro %}{{ deeper() }}", "recursion"),
+    ):
+        stumbling = read(template)
+        with pytest.raises(OutcropError, match=f"refuses the conversation: .*{said}"):
+            stumbling.chat.check(stumbling)
     mischief = read("{{ messages.__class__.__base__.__subclasses__() }}")
     with pytest.raises(OutcropError, match="refuses the conversation: access to attribute '__class__'"):
         mischief.chat.prompt(TURNS[:1])
