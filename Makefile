@@ -15,7 +15,7 @@ help:
 	@echo "make install   .venv with the pinned set of constraints.txt and this package"
 	@echo "make format    put the sources in their house style"
 	@echo "make docs      write the tree of ARCHITECTURE.md and the pages of docs/reference anew"
-	@echo "make bases     cast the bundled base model again from its own scripts (about an hour on two cores)"
+	@echo "make bases     cast the bundled base model again from its own scripts (about half an hour on two cores)"
 
 # What the commands below need, made once; the stamp is older than its reasons after either of them changes.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Every setting, with what it means under it. Read by cli and app only; everybody else gets plain arguments.
+"""Every setting, with what it means under it. Read by the commands and app only; everybody else gets plain arguments.
 
 A setting comes from, in this order: the command line, the environment (OUTCROP_ and its name), `outcrop.toml` in the
 working directory, the default here.
