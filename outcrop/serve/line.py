@@ -52,7 +52,8 @@ class Line:
 
     url: http://127.0.0.1:port; key: its bearer key; timeout: longest silence in seconds before ModelTimeoutException.
     Every verb may also raise ValidationException (the engine refuses the prompt), ThrottlingException (too many wait),
-    ModelNotReadyException (nobody answers there) and ModelErrorException.
+    ModelNotReadyException (nobody answers there) and ModelErrorException. Nothing is held between calls, so nobody
+    closes it: whoever still has it when its engine is gone is told to try again.
     """
 
     def __init__(self, url: str, key: str = "", timeout: float = 600.0) -> None:
@@ -69,10 +70,6 @@ class Line:
             # engine had died of this prompt. A new one is refused at once, and the caller may try again.
             limits=httpx.Limits(max_keepalive_connections=0),
         )
-
-    def close(self) -> None:
-        """Close the client; whole answers under way break off."""
-        self._client.close()
 
     def complete(self, model: str, prompt: Prompt) -> tuple[str, Piece]:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""

@@ -96,8 +96,6 @@ class Running:
 
     def end(self) -> None:
         """End the process; its adapters are gone with it."""
-        if self.line is not None:
-            self.line.close()
         if self.process is not None:
             self.process.end()
         self.process = self.line = None

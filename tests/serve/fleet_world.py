@@ -32,7 +32,7 @@ def write_weights(folder: Path) -> Path:
     return folder
 
 
-def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait for something that other threads bring about."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.errors import ValidationException
+from outcrop.serve import process
 from outcrop.serve.fleet import OWN_ENGINE
 from tests.engines.tiny import write_adapter, write_llama, write_qwen
 from tests.serve.fleet_world import World, alive, prompt, until
@@ -92,13 +92,12 @@ def test_weights_that_do_not_run_fail_with_the_engine_s_own_words(tmp_path: Path
         world.close()
 
 
-def test_stopping_while_a_real_engine_loads_takes_no_time(tmp_path: Path) -> None:
+def test_an_engine_that_loads_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "END_SECONDS", 600.0)
     world = World(tmp_path, program=OWN_ENGINE)
     world.fleet.start()
     world.provision(1, BASE_ARN)
     until(world.pids)
     pids = world.pids()
-    started = time.monotonic()
     world.close()
-    assert time.monotonic() - started < 3
     assert not any(alive(pid) for pid in pids)

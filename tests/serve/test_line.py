@@ -33,10 +33,8 @@ def engine(tmp_path: Path) -> Iterator[EngineProcess]:
 
 
 @pytest.fixture
-def line(engine: EngineProcess) -> Iterator[Line]:
-    line = Line(engine.url(), engine.key)
-    yield line
-    line.close()
+def line(engine: EngineProcess) -> Line:
+    return Line(engine.url(), engine.key)
 
 
 def stream(line: Line, text: str, **members: Any) -> list[Piece]:
@@ -107,14 +105,12 @@ def test_silence_ends_in_a_timeout(engine: EngineProcess) -> None:
     line = Line(engine.url(), engine.key, timeout=0.2)
     with pytest.raises(ModelTimeoutException):
         line.complete("base", prompt("slow 2"))
-    line.close()
 
 
 def test_a_wrong_key_is_no_caller_s_fault(engine: EngineProcess) -> None:
     line = Line(engine.url(), "other")
     with pytest.raises(ModelErrorException, match="wrong key"):
         line.complete("base", prompt("hello"))
-    line.close()
 
 
 def test_closing_a_stream_drops_the_work(line: Line, engine: EngineProcess) -> None:
