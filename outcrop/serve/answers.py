@@ -23,8 +23,11 @@ class Said(Struct, frozen=True):
 class Usage(Struct, frozen=True):
     """Tokens; engines that count only at the end leave it out before."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int
+    completion_tokens: int
+
+
+UNTOLD: Final = Usage(0, 0)
 
 
 class Choice(Struct, frozen=True):
@@ -55,18 +58,17 @@ class Choice(Struct, frozen=True):
 
     def piece(self, usage: Usage | None) -> Piece:
         """A piece in the middle; without counts they are 0."""
-        counts = usage or Usage()
+        counts = usage or UNTOLD
         return Piece(self.said(), prompt_tokens=counts.prompt_tokens, completion_tokens=counts.completion_tokens)
 
-    def last(self, text: str, usage: Usage | None) -> Piece:
+    def last(self, text: str, usage: Usage) -> Piece:
         """The piece that ends an answer."""
-        counts = usage or Usage()
         stopped_by = self.stop_reason if isinstance(self.stop_reason, str) else None
         return Piece(
             text=text,
             finish=FINISHES.get(self.finish_reason or "", "stop") if stopped_by is None else "stop_sequence",
-            prompt_tokens=counts.prompt_tokens,
-            completion_tokens=counts.completion_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
             stopped_by=stopped_by,
         )
 

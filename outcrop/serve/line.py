@@ -32,6 +32,8 @@ HEALTH_SECONDS: Final = 1.0
 STARTING: Final = "The model's engine is starting again. Wait a few seconds and try again."
 TOO_SLOW: Final = "The model did not answer in time. Ask for fewer tokens and try again."
 BROKE_OFF: Final = "The model's engine broke off"
+UNENDED: Final = "The engine ended the stream before the answer was whole."
+UNCOUNTED: Final = "The engine did not tell how many tokens its answer has."
 
 JSON: Final = {"content-type": "application/json"}
 
@@ -76,6 +78,8 @@ class Line:
         answer = _read(self._post(verb(prompt), body(model, prompt)))
         if not answer.choices:
             raise ModelErrorException("The engine's answer holds no text.", originalStatusCode=500)
+        if answer.usage is None:
+            raise ModelErrorException(UNCOUNTED, originalStatusCode=500)
         choice = answer.choices[0]
         last = choice.last("", answer.usage)
         return choice.said(), replace(last, likelihoods=choice.likelihoods()) if prompt.likelihoods else last
@@ -100,21 +104,22 @@ class Line:
         engine."""
         options = {"include_usage": True, "continuous_usage_stats": True}
         asked = msgspec.json.encode({**body(model, prompt), "stream": True, "stream_options": options})
-        held = Choice()
+        held: Choice | None = None
         try:
             async with aclosing(events(self.url, verb(prompt), asked, self._key, self._timeout)) as found:
                 async for data in found:
                     event = _read(data)
                     if event.error is not None:
                         raise ModelErrorException(_told({"error": event.error}), originalStatusCode=500)
-                    if not event.choices:
+                    if event.choices:
+                        choice = event.choices[0]
+                        if choice.finish_reason:
+                            held = choice
+                        else:
+                            yield choice.piece(event.usage)
+                    elif held is not None and event.usage is not None:
                         yield held.last(held.said(), event.usage)
                         return
-                    choice = event.choices[0]
-                    if choice.finish_reason:
-                        held = choice
-                    else:
-                        yield choice.piece(event.usage)
         except Refused as fault:
             raise refusal(fault.status, fault.body) from fault
         except Unreachable as fault:
@@ -123,7 +128,7 @@ class Line:
             raise ModelTimeoutException(TOO_SLOW) from fault
         except Broken as fault:
             raise ModelErrorException(f"{BROKE_OFF}: {fault}") from fault
-        raise ModelErrorException("The engine ended the stream before the answer was whole.")
+        raise ModelErrorException(UNENDED if held is None else UNCOUNTED, originalStatusCode=500)
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Have the engine serve a PEFT folder under a name."""

@@ -1,9 +1,12 @@
 """The client end of an engine: what an engine's answers, refusals and ends mean to our caller."""
 
 import asyncio
+import json
 import sys
-from collections.abc import Iterator
-from contextlib import aclosing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, aclosing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +92,83 @@ def test_an_engine_that_breaks(line: Line) -> None:
         stream(line, "fail now")
     with pytest.raises(ModelErrorException, match="does not exist"):
         line.complete("green", prompt("hello"))
+
+
+HELLO, END = {"text": "Hello", "finish_reason": None}, {"text": " you", "finish_reason": "length"}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
+WHOLE = [("Hello", None), (" you", "length")]
+
+
+@pytest.fixture
+def teller() -> Iterator[Callable[[list[dict[str, Any]]], Line]]:
+    """Engines that answer every request with these events, or with the one document."""
+    with ExitStack() as ended:
+
+        def tell(events: list[dict[str, Any]]) -> Line:
+            lines = [json.dumps(event).encode() for event in events]
+
+            class Teller(BaseHTTPRequestHandler):
+                def do_POST(self) -> None:
+                    asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(
+                        b"".join(b"data: %b\n\n" % line for line in [*lines, b"[DONE]"])
+                        if asked.get("stream")
+                        else lines[0]
+                    )
+
+                def log_message(self, format: str, *args: object) -> None:
+                    return
+
+            server = ended.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Teller))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            ended.callback(server.shutdown)
+            return Line(f"http://127.0.0.1:{server.server_port}")
+
+        yield tell
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"choices": [HELLO]}, {"choices": [END]}, {"choices": [], "usage": USAGE}],
+        [{"choices": []}, {"choices": [HELLO]}, {"choices": [END]}, {"choices": [], "usage": USAGE}],
+        [{"choices": [], "usage": USAGE}, {"choices": [HELLO]}, {"choices": [END]}, {"choices": [], "usage": USAGE}],
+        [{"choices": [HELLO]}, {"choices": [END]}, {"choices": []}, {"choices": [], "usage": USAGE}],
+    ],
+)
+def test_only_the_count_after_the_end_ends_a_stream(teller: Any, events: list[dict[str, Any]]) -> None:
+    pieces = stream(teller(events), "hello")
+    assert [(piece.text, piece.finish) for piece in pieces] == WHOLE
+    assert (pieces[-1].prompt_tokens, pieces[-1].completion_tokens) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([{"choices": [HELLO]}, {"choices": [], "usage": USAGE}], "before the answer was whole"),
+        ([{"choices": [HELLO]}, {"choices": [END]}], "did not tell how many tokens"),
+        ([{"choices": [HELLO]}, {"choices": [END]}, {"choices": [], "usage": {}}], "cannot be read"),
+        ([{"choices": []}], "before the answer was whole"),
+    ],
+)
+def test_a_stream_without_end_or_count_is_no_answer(teller: Any, events: list[dict[str, Any]], told: str) -> None:
+    with pytest.raises(ModelErrorException, match=told):
+        stream(teller(events), "hello")
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"choices": [END]}, "did not tell how many tokens"),
+        ({"choices": [END], "usage": {"prompt_tokens": 3}}, "cannot be read"),
+        ({"choices": [], "usage": USAGE}, "holds no text"),
+    ],
+)
+def test_a_whole_answer_without_text_or_count_is_none(teller: Any, document: dict[str, Any], told: str) -> None:
+    with pytest.raises(ModelErrorException, match=told):
+        teller([document]).complete("base", prompt("hello"))
 
 
 def test_an_engine_that_ends_under_a_stream_and_then_is_gone(line: Line, engine: EngineProcess) -> None:
