@@ -10,18 +10,23 @@ from pathlib import Path
 import httpx
 
 from outcrop.directory import DataDirectory
+from tests.port import KeptPort
 
 START_SECONDS = 60.0
 
 
 class Server:
-    """One server process over one data directory; `environment` is what a client needs."""
+    """One server process over one data directory; `environment` is what a client needs.
 
-    def __init__(self, root: Path, **settings: str) -> None:
+    keeps_port: it comes back at the same port after a kill, as a server of a fixed port does.
+    """
+
+    def __init__(self, root: Path, *, keeps_port: bool = False, **settings: str) -> None:
         self.directory = DataDirectory(root)
         self._settings = {f"OUTCROP_{name.upper()}": value for name, value in settings.items()}
         self._child: subprocess.Popen[bytes] | None = None
-        self.endpoint, self._port = "", 0
+        self.endpoint = ""
+        self._kept = KeptPort() if keeps_port else None
 
     def start(self) -> "Server":
         """Start it and wait until it is healthy."""
@@ -36,7 +41,7 @@ class Server:
                     "--data",
                     str(self.directory.root),
                     "--port",
-                    str(self._port),
+                    str(self._kept.number if self._kept else 0),
                 ],
                 stdout=log,
                 stderr=log,
@@ -54,9 +59,10 @@ class Server:
             time.sleep(0.05)
         raise AssertionError(f"not healthy after {START_SECONDS} s:\n{self.log()}")
 
-    def keep_port(self) -> None:
-        """Start at the same port from now on, as a server of a fixed port does."""
-        self._port = int(self.endpoint.rpartition(":")[2])
+    def release(self) -> None:
+        """Let the kept port go."""
+        if self._kept is not None:
+            self._kept.release()
 
     def kill(self) -> None:
         """kill -9."""

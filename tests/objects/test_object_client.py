@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     running = S3Server(tmp_path_factory.mktemp("client") / "data").start()
     running.client().create_bucket(Bucket="bucket")
     yield running
-    running.end()
+    running.close()
 
 
 @pytest.fixture

@@ -81,16 +81,16 @@ class Soak:
 
     def __init__(self, root: Path, chance: random.Random, say: Callable[[str], None]) -> None:
         self._chance, self._say = chance, say
-        self._server = Server(
-            root / "data", checkpoint_seconds="0.2", training_attempts="1000", engine_threads="1"
-        ).start()
         # Children keep the endpoint that they were started for: the next server must have it too.
-        self._server.keep_port()
+        self._server = Server(
+            root / "data", keeps_port=True, checkpoint_seconds="0.2", training_attempts="1000", engine_threads="1"
+        ).start()
         self.directory = DataDirectory(root / "data")
 
     def close(self) -> None:
         """End the server, in its own time, and whatever child is left."""
         self._server.stop()
+        self._server.release()
         for lock in self.directory.work.glob("*/lock"):
             if (pid := _living(lock)) is not None:
                 os.kill(pid, signal.SIGKILL)

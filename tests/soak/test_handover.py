@@ -17,10 +17,10 @@ from tests.soak.trials import trials
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path / "data", checkpoint_seconds="0.2").start()
-    running.keep_port()
+    running = Server(tmp_path / "data", keeps_port=True, checkpoint_seconds="0.2").start()
     yield running
     running.stop()
+    running.release()
 
 
 def wait(true: Callable[[], object], seconds: float = 240.0) -> None:

@@ -1,13 +1,17 @@
-"""Small real bases (random weights, a BPE of their own) and small real datasets for the tests of training."""
+"""Small real bases (random weights, a BPE of their own), small real datasets, and where children train on them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from tests.train.nursery import Nursery
+from tests.train.shelf import Shelf
+from tests.train.work import Start
 
 WORDS = [
     "the order",
@@ -88,6 +92,28 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    """The object store of a test."""
+    found = Shelf()
+    yield found
+    found.end()
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where children are born quickly; its imports are paid once."""
+    found = Nursery()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, shelf: Shelf, nursery: Nursery) -> Start:
+    """Makes job directories."""
+    return Start(tmp_path, shelf, nursery)
 
 
 @pytest.fixture

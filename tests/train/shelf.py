@@ -5,6 +5,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+from tests.port import KeptPort
+
 
 class Shelf:
     """Objects in memory behind a port of the kernel's choice; keys are bucket/key."""
@@ -16,19 +18,19 @@ class Shelf:
         self.refused: set[tuple[str, str]] = set()
         """(method, bucket/key): answered with the code."""
         self.code = "AccessDenied"
-        self._port = 0
+        self._kept = KeptPort()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
         self.open()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._kept.number}"
 
     def open(self) -> None:
-        """Serve; a second time at the same port."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), type("Handler", (Handler,), {"shelf": self}))
-        self._port = self._server.server_address[1]
+        """Serve, at the same port every time."""
+        address = ("127.0.0.1", self._kept.number)
+        self._server = ThreadingHTTPServer(address, type("Handler", (Handler,), {"shelf": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -39,6 +41,11 @@ class Shelf:
             self._server.server_close()
             self._thread.join()
             self._server = None
+
+    def end(self) -> None:
+        """Go away for good."""
+        self.close()
+        self._kept.release()
 
 
 class Handler(BaseHTTPRequestHandler):

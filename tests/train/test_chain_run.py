@@ -1,7 +1,7 @@
 """A child that goes on from a custom model: killed under way it ends with the same bits, and its story lies in S3."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,47 +10,21 @@ import pytest
 from outcrop.lora import LoraAdapter
 from outcrop.records import TrainSpec
 from tests.train.shelf import Shelf
-from tests.train.work import Start
+from tests.train.work import Start, small_job
 
 FOLDER = "bucket/out/model-customization-job-{}/"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model/m.v1:0:8k/parent"
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    found = Shelf()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, shelf: Shelf) -> Start:
-    return Start(tmp_path, shelf)
-
-
-@pytest.fixture
 def spec(llama: Path, shelf: Shelf, write_pairs: Callable[..., Path]) -> TrainSpec:
     shelf.objects["bucket/train.jsonl"] = write_pairs(24).read_bytes()
-    return TrainSpec(
-        job_arn="arn:aws:bedrock:us-east-1:123456789012:model-customization-job/m.v1:0:8k/firstjobbbbb",
-        job_id="firstjobbbbb",
-        base_model_id="m.v1:0:8k",
-        base=str(llama),
-        base_name="a small llama",
-        training="s3://bucket/train.jsonl",
-        output="s3://bucket/out",
-        epochs=2,
-        batch_size=4,
-        learning_rate=5e-3,
-        lora_rank=4,
-        lora_alpha=6.0,
-        model_name="first",
-    )
+    return small_job(llama, job_id="firstjobbbbb", epochs=2, model_name="first")
 
 
 def test_a_child_killed_upon_its_parent_ends_with_the_same_bits(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
     first = start(spec, spec.job_id)
-    assert first.run()[-1]["kind"] == "done"
+    assert first.live()[-1]["kind"] == "done"
     story = json.loads(shelf.objects[FOLDER.format(spec.job_id) + "lineage.json"])
     assert story == json.loads((first.directory / "model" / "lineage.json").read_text())
     assert story["ancestors"] == []
@@ -66,11 +40,11 @@ def test_a_child_killed_upon_its_parent_ends_with_the_same_bits(spec: TrainSpec,
     )
     whole, torn = start(second, "whole"), start(second, "torn")
     events = whole.run()
-    child = torn.start()
+    child = torn.fork()
     torn.wait_for(lambda: torn.steps() >= 4, child)
     child.kill()
     child.wait()
-    resumed = torn.run()
+    resumed = torn.live()
     assert resumed[-1]["kind"] == events[-1]["kind"] == "done"
     assert any("resumed at step" in event.get("message", "") for event in resumed)
     weights = [work.directory / "model" / "adapter_model.safetensors" for work in (whole, torn)]
@@ -87,7 +61,7 @@ def test_a_child_killed_upon_its_parent_ends_with_the_same_bits(spec: TrainSpec,
 def test_a_parent_without_a_story_fails_the_job_before_it_trains(spec: TrainSpec, start: Start, tmp_path: Path) -> None:
     (tmp_path / "parent").mkdir()
     job = start(replace(spec, parent=str(tmp_path / "parent"), parent_arn=ARN))
-    events = job.run()
+    events = job.live()
     assert events[-1]["kind"] == "failed"
     assert f"the lineage of {ARN}, cannot be read" in events[-1]["message"]
     assert job.steps() == 0

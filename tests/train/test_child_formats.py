@@ -4,7 +4,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,6 @@ def talks(count: int) -> bytes:
             for index in range(count)
         ]
     )
-
-
-@pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    found = Shelf()
-    yield found
-    found.close()
 
 
 @pytest.fixture

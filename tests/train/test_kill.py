@@ -7,7 +7,7 @@ the same at random instants, many times over, through a real server.
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,13 @@ import pytest
 
 from outcrop.records import TrainSpec
 from tests.train.shelf import Shelf
-from tests.train.work import Start, Work
+from tests.train.work import PATIENCE, Start, Work, small_job
 
 MEASURED = ("loss", "perplexity", "gradient_norm", "learning_rate", "tokens", "scored_tokens")
 OUTCOME = ("training_loss", "validation_losses", "tokens", "scored_tokens", "steps", "delivered_step", "stopped_early")
 
 Moment = tuple[str, str, int]
 """Audit event, part of its path, and the how manieth of them."""
-
-
-@pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    found = Shelf()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, shelf: Shelf) -> Start:
-    return Start(tmp_path, shelf)
 
 
 @pytest.fixture
@@ -45,22 +33,7 @@ def spec(llama: Path, shelf: Shelf, write_pairs: Callable[..., Path]) -> TrainSp
     texts = [json.loads(line) for line in pairs.splitlines()]
     documents = [json.dumps({"input": f"{text['prompt']} {text['completion']} {text['prompt']}"}) for text in texts]
     shelf.objects["bucket/documents.jsonl"] = "\n".join(documents).encode()
-    return TrainSpec(
-        job_arn="arn:aws:bedrock:us-east-1:123456789012:model-customization-job/m.v1:0:8k/abcdefghijkl",
-        job_id="abcdefghijkl",
-        base_model_id="amazon.titan-text-express-v1:0:8k",
-        base=str(llama),
-        base_name="a small llama",
-        training="s3://bucket/train.jsonl",
-        output="s3://bucket/out",
-        epochs=4,
-        batch_size=4,
-        learning_rate=5e-3,
-        lora_rank=4,
-        lora_alpha=8.0,
-        seed=7,
-        checkpoint_seconds=1e-9,
-    )
+    return small_job(llama, epochs=4, seed=7, checkpoint_seconds=1e-9)
 
 
 def measured(events: list[dict[str, Any]]) -> dict[tuple[Any, ...], Any]:
@@ -88,8 +61,8 @@ def require_same(spec: TrainSpec, start: Start, moments: list[Moment]) -> list[d
     torn = start(spec, "torn")
     for moment in moments:
         child = torn.mortal(*moment)
-        assert child.wait(timeout=60) == -signal.SIGKILL, (moment, torn.log())
-    events = torn.run()
+        assert child.wait(timeout=PATIENCE) == -signal.SIGKILL, (moment, torn.log())
+    events = torn.live()
     assert measured(events) == expected
     assert weights(torn)
     assert weights(torn) == weights(whole)
@@ -113,7 +86,7 @@ def test_lora_with_early_stopping(spec: TrainSpec, start: Start) -> None:
         export=True,
     )
     moments: list[Moment] = [
-        ("os.rename", "plan/datasets.json.draft", 1),
+        ("os.rename", "plan/.datasets.json", 1),
         ("open", "checkpoint/.draft/state.json", 3),
         ("os.rename", "checkpoint/best/.draft", 2),
         ("shutil.rmtree", "checkpoint/step-", 4),

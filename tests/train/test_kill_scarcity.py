@@ -21,42 +21,17 @@ from outcrop.records import TrainSpec
 from outcrop.train.checkpoint import Checkpoints
 from outcrop.train.start import work_key
 from tests.train.conftest import write_tokenizer
+from tests.train.nursery import Nursery
 from tests.train.shelf import Shelf
-from tests.train.work import Start, Work
+from tests.train.work import PATIENCE, Start, Work, small_job
 
 DISK: int = 64 << 20
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    found = Shelf()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, shelf: Shelf) -> Start:
-    return Start(tmp_path, shelf)
-
-
-@pytest.fixture
 def spec(llama: Path, shelf: Shelf, write_pairs: Callable[..., Path]) -> TrainSpec:
     shelf.objects["bucket/train.jsonl"] = write_pairs(30).read_bytes()
-    return TrainSpec(
-        job_arn="arn:aws:bedrock:us-east-1:123456789012:model-customization-job/m.v1:0:8k/abcdefghijkl",
-        job_id="abcdefghijkl",
-        base_model_id="amazon.titan-text-express-v1:0:8k",
-        base=str(llama),
-        base_name="a small llama",
-        training="s3://bucket/train.jsonl",
-        output="s3://bucket/out",
-        epochs=8,
-        batch_size=4,
-        learning_rate=5e-3,
-        lora_rank=4,
-        lora_alpha=8.0,
-        checkpoint_seconds=1e-9,
-    )
+    return small_job(llama, epochs=8, checkpoint_seconds=1e-9)
 
 
 @pytest.fixture
@@ -109,8 +84,10 @@ def good_checkpoint(job: Work) -> int:
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_is_waited_for_and_costs_no_bit(spec: TrainSpec, shelf: Shelf, small_disk: Path) -> None:
-    start = Start(small_disk, shelf)
+def test_a_disk_that_fills_up_is_waited_for_and_costs_no_bit(
+    spec: TrainSpec, shelf: Shelf, nursery: Nursery, small_disk: Path
+) -> None:
+    start = Start(small_disk, shelf, nursery)
     whole = start(spec, "whole")
     expected = whole.run()
     torn = start(spec, "torn")
@@ -118,9 +95,9 @@ def test_a_disk_that_fills_up_is_waited_for_and_costs_no_bit(spec: TrainSpec, sh
     log = small_disk.parent / "log.txt"
     log.touch()
     (torn.directory / "log.txt").symlink_to(log)
-    child = torn.start()
-    torn.wait_for(lambda: torn.steps() >= 8, child)
+    child = torn.stands_still("os.mkdir", "checkpoint/.draft", 9)
     filler = fill(small_disk)
+    child.send_signal(signal.SIGCONT)
     torn.wait_for(lambda: "the disk is full: the job waits for room" in log.read_text(), child)
     steps = torn.steps()
     assert good_checkpoint(torn) > 0
@@ -128,10 +105,10 @@ def test_a_disk_that_fills_up_is_waited_for_and_costs_no_bit(spec: TrainSpec, sh
     assert (torn.steps(), child.poll()) == (steps, None)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    child = torn.start()
-    time.sleep(1.0)
+    child = torn.fork()
+    time.sleep(0.5)
     filler.unlink()
-    assert child.wait(timeout=60) == 0, log.read_text()
+    assert child.wait(timeout=PATIENCE) == 0, log.read_text()
     events = torn.events()
     assert events[-1]["kind"] == "done"
     assert losses(events) == losses(expected)
@@ -140,17 +117,17 @@ def test_a_disk_that_fills_up_is_waited_for_and_costs_no_bit(spec: TrainSpec, sh
 
 
 @pytest.mark.slow
-def test_a_delivery_waits_for_room(spec: TrainSpec, shelf: Shelf, small_disk: Path) -> None:
-    job = Start(small_disk, shelf)(spec)
-    child = job.start()
-    job.wait_for(lambda: job.steps() >= 8, child)
+def test_a_delivery_waits_for_room(spec: TrainSpec, shelf: Shelf, nursery: Nursery, small_disk: Path) -> None:
+    job = Start(small_disk, shelf, nursery)(spec)
+    child = job.stands_still("os.mkdir", "checkpoint/.draft", 9)
     filler = fill(small_disk, leave=8 << 20)
+    child.send_signal(signal.SIGCONT)
     job.wait_for(lambda: any("the finished weights need" in message for message in messages(job)), child)
     assert job.steps() == 64
     assert good_checkpoint(job) == 64
     assert "This is waited for: free some space, and the job goes on" in messages(job)[-1]
     filler.unlink()
-    assert child.wait(timeout=60) == 0
+    assert child.wait(timeout=PATIENCE) == 0
     assert job.events()[-1]["kind"] == "done"
 
 
@@ -176,11 +153,11 @@ def test_memory_that_runs_out_is_named_and_the_next_life_may_have_it(
     assert child.returncode == 0, short.log()
     long = start(replace(spec, base=str(base), epochs=1, training="s3://bucket/long.jsonl"), "long")
     child = long.start(limit=most + (100 << 20))
-    assert child.wait(timeout=120) == 75, long.log()
+    assert child.wait(timeout=PATIENCE) == 75, long.log()
     assert long.log().splitlines()[-1].startswith("Ran out of memory (")
     assert "shorter examples (maxSequenceLength)" in long.log().splitlines()[-1]
     assert not {"failed", "done"} & {event["kind"] for event in long.events()}, "the next life may have it"
-    assert long.run()[-1]["kind"] == "done"
+    assert long.live()[-1]["kind"] == "done"
 
 
 def _address_space(pid: int) -> int:
@@ -194,7 +171,7 @@ def _address_space(pid: int) -> int:
 @pytest.mark.slow
 def test_a_rate_that_no_weights_survive_fails_and_says_what_to_do(spec: TrainSpec, start: Start) -> None:
     job = start(replace(spec, method="full", learning_rate=1e30, warmup_steps=0, schedule="constant"))
-    message = job.run()[-1]["message"]
+    message = job.live()[-1]["message"]
     assert message.startswith("the loss is no longer a number at step ")
     assert message.endswith("the run diverged; use a smaller learningRate")
     assert good_checkpoint(job) > 0
@@ -211,7 +188,7 @@ def test_weights_that_are_no_numbers_are_blamed_and_not_the_rate(
     tensors = load_file(base / "model.safetensors")
     tensors["model.layers.0.mlp.up_proj.weight"][0, 0] = torch.inf
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    message = start(replace(spec, base=str(base))).run()[-1]["message"]
+    message = start(replace(spec, base=str(base))).live()[-1]["message"]
     assert "the loss is no number before anything was learnt" in message
     assert "the weights that the job starts from are damaged" in message
 
@@ -219,9 +196,9 @@ def test_weights_that_are_no_numbers_are_blamed_and_not_the_rate(
 def test_storage_that_is_away_at_first_is_waited_for(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
     shelf.close()
     job = start(replace(spec, epochs=1))
-    child = job.start()
+    child = job.fork()
     job.wait_for(lambda: any("storage does not answer" in message for message in messages(job)), child)
     shelf.open()
-    assert child.wait(timeout=60) == 0
+    assert child.wait(timeout=PATIENCE) == 0
     assert job.events()[-1]["kind"] == "done"
     assert (job.directory / "model").is_dir()

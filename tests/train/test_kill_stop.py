@@ -14,39 +14,17 @@ import pytest
 
 from outcrop.records import TrainSpec
 from tests.train.shelf import Shelf
-from tests.train.work import Start, Work
+from tests.train.work import PATIENCE, Start, Work, small_job
 
-SOON: float = 5.0
+SOON: float = 30.0
 """Seconds. A step here takes milliseconds and the ear asks every 0.1 s: the rest is for a busy machine. Whoever waited
-for what hangs here would wait for a minute."""
-
-
-@pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    found = Shelf()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, shelf: Shelf) -> Start:
-    return Start(tmp_path, shelf)
+for what hangs here would wait for a minute (the client's read timeout)."""
 
 
 @pytest.fixture
 def spec(llama: Path, shelf: Shelf, write_pairs: Callable[..., Path]) -> TrainSpec:
     shelf.objects["bucket/train.jsonl"] = write_pairs(20).read_bytes()
-    shelf.objects["bucket/validation.jsonl"] = write_pairs(20_000, start=100).read_bytes()
-    return TrainSpec(
-        job_arn="arn:aws:bedrock:us-east-1:123456789012:model-customization-job/m.v1:0:8k/abcdefghijkl",
-        job_id="abcdefghijkl",
-        base_model_id="amazon.titan-text-express-v1:0:8k",
-        base=str(llama),
-        base_name="a small llama",
-        training="s3://bucket/train.jsonl",
-        output="s3://bucket/out",
-        batch_size=4,
-    )
+    return small_job(llama)
 
 
 @contextmanager
@@ -76,7 +54,7 @@ def stop(job: Work, child: Any) -> list[dict[str, Any]]:
     """Ask, and see the child leave soon; its events."""
     asked = time.time()
     (job.directory / "stop").touch()
-    assert child.wait(timeout=60) == 0, job.log()
+    assert child.wait(timeout=PATIENCE) == 0, job.log()
     took = time.time() - asked
     events = job.events()
     assert events[-1]["kind"] == "stopped", events[-3:]
@@ -89,24 +67,27 @@ def stop(job: Work, child: Any) -> list[dict[str, Any]]:
 def test_while_storage_hangs_in_the_intake(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
     job = start(spec)
     with hanging(shelf) as waited:
-        child = job.start()
-        assert waited.wait(30)
+        child = job.fork()
+        assert waited.wait(PATIENCE)
         stop(job, child)
 
 
 @pytest.mark.slow
 def test_while_the_base_is_loaded(spec: TrainSpec, start: Start) -> None:
-    job = start(replace(spec, validation=()))
-    child = job.start()
+    job = start(spec)
+    child = job.start()  # from nothing: its imports are what takes time
     job.wait_for(lambda: ("dataProcessing", "InProgress") in parts(job), child)
     events = stop(job, child)
     assert not [event for event in events if event["kind"] == "step"]
 
 
 @pytest.mark.slow
-def test_in_an_evaluation_and_the_next_life_of_it_would_have_lost_nothing(spec: TrainSpec, start: Start) -> None:
+def test_in_an_evaluation_and_the_next_life_of_it_would_have_lost_nothing(
+    spec: TrainSpec, start: Start, shelf: Shelf, write_pairs: Callable[..., Path]
+) -> None:
+    shelf.objects["bucket/validation.jsonl"] = write_pairs(20_000, start=100).read_bytes()
     job = start(replace(spec, validation=("s3://bucket/validation.jsonl",)))
-    child = job.start()
+    child = job.fork()
     job.wait_for(lambda: job.steps() == 5, child)
     events = stop(job, child)
     kinds = [event["kind"] for event in events]
@@ -118,12 +99,12 @@ def test_in_an_evaluation_and_the_next_life_of_it_would_have_lost_nothing(spec: 
 
 @pytest.mark.slow
 def test_while_storage_hangs_in_the_delivery(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
-    job = start(replace(spec, validation=()))
-    child = job.start()
+    job = start(spec)
+    child = job.fork()
     job.wait_for(lambda: ("dataProcessing", "Completed") in parts(job), child)
     with hanging(shelf) as waited:
         job.wait_for(lambda: job.steps() == 5, child)
-        assert waited.wait(30)
+        assert waited.wait(PATIENCE)
         events = stop(job, child)
     assert events[-1]["step"] == 5
     assert events[-1]["tokens"] == sum(event["tokens"] for event in events if event["kind"] == "step")

@@ -14,6 +14,7 @@ from outcrop.sources.fetch import fetch
 from outcrop.sources.names import BucketPrefix, parse
 from outcrop.sources.shelf import Shelf
 from tests.api.s3.server import S3Server
+from tests.power import PowerWatch
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     made = server.client()
     yield made
     made.close()
-    server.end()
+    server.close()
 
 
 class Store:
@@ -73,6 +74,19 @@ def test_a_prefix_is_fetched_whole_and_pinned(store: Store) -> None:
     assert store.seen == []
     store.client = None  # type: ignore[assignment]
     assert store.fetch(name) == (name, folder)
+
+
+def test_weights_are_on_the_disk_before_they_have_the_name_that_means_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = PowerWatch(monkeypatch)
+    _, folder = store.fetch(store.uri)
+    assert watch.unsafe(folder, f".{folder.name}.draft") == set()
+    # A file that a broken fetch left is taken for whole by its size: so its bytes must be there before its name is.
+    draft = folder.with_name(f".{folder.name}.draft")
+    for path in folder.iterdir():
+        named = watch.seen.index(("rename", draft / path.name))
+        assert ("sync", draft / f".{path.name}.part") in watch.seen[:named]
 
 
 def test_changed_objects_are_other_weights(store: Store) -> None:

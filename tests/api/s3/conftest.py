@@ -15,7 +15,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One server for all tests of this process."""
     running = S3Server(tmp_path_factory.mktemp("s3") / "data").start()
     yield running
-    running.end()
+    running.close()
 
 
 @pytest.fixture(scope="session")

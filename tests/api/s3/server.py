@@ -30,6 +30,7 @@ from outcrop.serve.fleet import Fleet
 from outcrop.store.database import Database
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
+from tests.port import KeptPort
 
 ACCOUNT = "123456789012"
 
@@ -102,14 +103,15 @@ class S3Server:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._child: subprocess.Popen[bytes] | None = None
-        self.told: dict[str, Any] = {"port": 0}
+        self._kept = KeptPort()
+        self.told: dict[str, Any] = {}
 
     def start(self) -> "S3Server":
-        """Start it, on its earlier port if it had one, and wait until it answers."""
+        """Start it, at the same port every time, and wait until it answers."""
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "server.json").unlink(missing_ok=True)
         with (self.root / "server.log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.api.s3.server", str(self.root), str(self.told["port"])]
+            command = [sys.executable, "-m", "tests.api.s3.server", str(self.root), str(self._kept.number)]
             self._child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not (self.root / "server.json").exists():
@@ -125,6 +127,11 @@ class S3Server:
             self._child.send_signal(number)
             self._child.wait(30)
             self._child = None
+
+    def close(self) -> None:
+        """End it for good."""
+        self.end()
+        self._kept.release()
 
     @property
     def pid(self) -> int:

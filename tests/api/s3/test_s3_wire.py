@@ -119,7 +119,7 @@ def mortal(tmp_path: Path) -> Iterator[S3Server]:
     running = S3Server(tmp_path / "data").start()
     running.client().create_bucket(Bucket="bucket")
     yield running
-    running.end()
+    running.close()
 
 
 def files(server: S3Server, folder: str) -> set[str]:
@@ -238,7 +238,7 @@ def test_a_disk_that_takes_no_more_says_so(tmp_path: Path, refused: Refused) -> 
         client.copy_object(Bucket="bucket", Key="copy", CopySource=where)
         assert len(files(server, "buckets")) == len(before) + 1
     finally:
-        server.end()
+        server.close()
 
 
 class Cli:
