@@ -214,6 +214,11 @@ def _lone(text: str, start: int, end: int) -> int:
 def _cut(text: str) -> str:
     if text.strip() in {"[", "]", "{", "}"}:
         return "the line ends in the middle of a record; the file looks like one JSON value over many lines"
+    if text.lstrip().startswith("["):
+        return (
+            "the line ends in the middle of an array; the file looks like one JSON array: a JSON Lines file has a "
+            "record on each line, without brackets around them and commas between"
+        )
     return "the line ends in the middle of a record; a record stands on one line, its line feeds written as \\n"
 
 

@@ -86,15 +86,17 @@ def file_faults(size: int, records: int, purpose: str, limits: Limits) -> Iterat
     if not training:
         return
     if limits.min_records is not None and 0 < records < limits.min_records:
-        yield _whole(f"the file holds {records} records; at least {limits.min_records} are needed")
+        yield _whole(f"the file holds {_counted(records)}; at least {limits.min_records} are needed")
     if limits.max_records is not None and records > limits.max_records:
-        yield _whole(f"the file holds {records} records; at most {limits.max_records} are allowed for training")
+        yield _whole(f"the file holds {_counted(records)}; at most {limits.max_records} are allowed for training")
 
 
 def shortfalls(records: int, characters: int, limits: Limits) -> Iterator[str]:
     """What the guide advises for a training file and this one does not reach."""
+    if not records:  # there is a fault that says so
+        return
     if limits.advised_records is not None and records < limits.advised_records:
-        yield f"the file holds {records} records; AWS's guide advises {limits.advised_records} or more"
+        yield f"the file holds {_counted(records)}; AWS's guide advises {limits.advised_records} or more"
     tokens = characters // limits.characters_per_token
     if limits.advised_tokens is not None and tokens < limits.advised_tokens:
         yield f"the file holds about {tokens} tokens as AWS counts them; AWS's guide advises {limits.advised_tokens}"
@@ -105,20 +107,20 @@ def sum_faults(reports: Sequence[Report], limits: Limits) -> Iterator[Fault]:
     validation = [report.records for report in reports if report.purpose != "train"]
     held = sum(validation)
     if validation and limits.min_validation_records is not None and held < limits.min_validation_records:
-        yield _whole(f"validation files hold {held} records; at least {limits.min_validation_records} are needed")
+        yield _whole(f"validation files hold {_counted(held)}; at least {limits.min_validation_records} are needed")
     if limits.max_validation_records is not None and held > limits.max_validation_records:
         yield _whole(
-            f"validation files hold {held} records together; at most {limits.max_validation_records} are allowed"
+            f"validation files hold {_counted(held)} together; at most {limits.max_validation_records} are allowed"
         )
     records = sum(report.records for report in reports)
     if limits.min_sum_records is not None and 0 < records < limits.min_sum_records:
         yield _whole(
-            f"training and validation files hold {records} records together; "
+            f"training and validation files hold {_counted(records)} together; "
             f"at least {limits.min_sum_records} are needed"
         )
     if limits.max_sum_records is not None and records > limits.max_sum_records:
         yield _whole(
-            f"training and validation files hold {records} records together; "
+            f"training and validation files hold {_counted(records)} together; "
             f"at most {limits.max_sum_records} are allowed"
         )
 
@@ -132,6 +134,10 @@ def _reserved(word: str, texts: Sequence[str], number: int, line: str) -> Fault:
     at = column(line, word, texts)
     reason = f"the text holds {word!r}, which this model keeps for itself: write it in another way"
     return Fault(number, at, reason, snippet(line, max(at, 1)), "reserved", mark=mark(line, at) if at else 0)
+
+
+def _counted(records: int) -> str:
+    return "1 record" if records == 1 else f"{records} records"
 
 
 def _whole(reason: str) -> Fault:

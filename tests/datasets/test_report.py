@@ -164,13 +164,13 @@ def test_advice_is_told_or_enforced_as_it_was_set(tmp_path: Path) -> None:
     report = check(path, limits)
     assert report.passed
     assert report.advice == (
-        "the file holds 1 records; AWS's guide advises 2 or more",
+        "the file holds 1 record; AWS's guide advises 2 or more",
         "the file holds about 10 tokens as AWS counts them; AWS's guide advises 11",
     )
     strict = check(path, replace(limits, enforce_advice=True))
     assert [fault.kind for fault in strict.faults] == ["advice", "advice"]
     assert failure_message(strict, "s3://b/f", limits).startswith(
-        "Input data f breaks a quota: the file holds 1 records"
+        "Input data f breaks a quota: the file holds 1 record"
     )
     assert check(path, replace(limits, enforce_advice=True), "validation").passed
 
