@@ -114,9 +114,12 @@ class Streamed:
             raise ModelStreamErrorException(
                 fault.message, originalStatusCode=fault.status, originalMessage=fault.message
             ) from fault
-        except BaseException:
-            # The end, another error, or the caller's task was cancelled: nobody will ask again.
+        except StopAsyncIteration:
             await self.aclose()
+            raise
+        except BaseException as fault:
+            # An error of ours, which is counted as one, or the caller's task was cancelled: nobody will ask again.
+            await self._end(fault)
             raise
         state.told = True
         return state.waiting.popleft()
@@ -144,7 +147,7 @@ class Streamed:
         """End the engine's work and the lease; may be called again."""
         await self._end(None)
 
-    async def _end(self, fault: ServiceError | None) -> None:
+    async def _end(self, fault: BaseException | None) -> None:
         """As aclose; the lease is told what went wrong."""
         try:
             await self._pieces.aclose()

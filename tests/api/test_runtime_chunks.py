@@ -4,15 +4,17 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from outcrop.api.invocation import Invoked
 from outcrop.api.runtime import script
-from outcrop.api.streaming import Streamed
+from outcrop.api.streaming import Event, Script, Streamed
+from outcrop.records import Piece
 from outcrop.serve.dialects.family import Asked
 from tests.serve.fleet_world import World, prompt, until
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
@@ -26,13 +28,15 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def chunks(world: World, text: str, target: str = LONG_ID) -> Streamed:
+def chunks(
+    world: World, text: str, target: str = LONG_ID, tell: Callable[[Script], Script] = lambda told: told
+) -> Streamed:
     row = world.catalog.find(LONG_ID)
     assert row is not None
     held = ExitStack()
     lease = held.enter_context(world.fleet.lease(target, REGION, 1000))
     asked = Asked(prompt(text))
-    return Streamed(lease, held, asked.prompt, script(Invoked(target, row), asked), time.perf_counter())
+    return Streamed(lease, held, asked.prompt, tell(script(Invoked(target, row), asked)), time.perf_counter())
 
 
 def leases(world: World) -> int:
@@ -79,7 +83,25 @@ def test_a_reader_that_is_cancelled_ends_lease_and_work(world: World) -> None:
 
     asyncio.run(read_and_cancel())
     assert leases(world) == 0
-    until(lambda: world.health(world.base)["load"] == 0, 2)
+    until(lambda: world.health(world.base)["load"] == 0)
+
+
+def test_a_stream_that_breaks_by_a_fault_of_ours_is_counted_as_one(world: World) -> None:
+    def told(outcome: str) -> float | None:
+        labels = {"model_id": LONG_ID, "outcome": outcome}
+        return world.fleet._meter.registry.get_sample_value("outcrop_invocations_total", labels)
+
+    def broken(_piece: Piece) -> list[Event]:
+        raise KeyError("choices")
+
+    async def read() -> None:
+        async for _ in chunks(world, "a b", tell=lambda told: replace(told, events=broken)):
+            pass
+
+    with pytest.raises(KeyError):
+        asyncio.run(read())
+    assert leases(world) == 0
+    assert (told("InternalServerException"), told("ok")) == (1, None)
 
 
 def test_a_caller_who_leaves_pays_for_what_was_made(world: World) -> None:
