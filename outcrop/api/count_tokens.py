@@ -26,5 +26,5 @@ def count_tokens(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
         prompt = read(family(invoked.row.body), asked["invokeModel"]["body"], terms(call, invoked)).prompt
     else:
         prompt = understood(invoked, asked["converse"], terms(call, invoked)).prompt
-    with call.rooms.fleet.lease(invoked.target, call.region, 0) as lease:
-        return {"inputTokens": lease.line.count(lease.model, prompt)}
+    with call.rooms.fleet.seated(invoked.target, call.region) as (line, model):
+        return {"inputTokens": line.count(model, prompt)}

@@ -152,11 +152,12 @@ class Fleet:
         ModelErrorException when it cannot be started.
         """
         account = Account(self._meter.call(target), self._buckets.get(target))
-        with account.kept(estimate_tokens), self._seated(target, region) as (line, model):
+        with account.kept(estimate_tokens), self.seated(target, region) as (line, model):
             yield Lease(line, model, account.charge, account.heard)
 
     @contextmanager
-    def _seated(self, target: str, region: str) -> Iterator[tuple[Line, str]]:
+    def seated(self, target: str, region: str) -> Iterator[tuple[Line, str]]:
+        """As a lease, for what is no invocation and costs nothing: the way to the model, and its name there."""
         engine, seat, line = self._await_seat(target, region)
         try:
             yield line, seat.adapter or BASE

@@ -126,11 +126,14 @@ def test_a_conversation_is_charged_to_its_throughput(runtime: Runtime) -> None:
 
     bucket.settle = note  # type: ignore[method-assign]
     client = runtime.client()
+    client.count_tokens(modelId=arn, input={"converse": {"messages": [said("user", "one two")]}})
     client.converse(**asked("one two", modelId=arn))
     list(client.converse_stream(**asked("one two three", modelId=arn))["stream"])
-    client.count_tokens(modelId=arn, input={"converse": {"messages": [said("user", "one two")]}})
-    until(lambda: len(paid) == 3)
-    assert paid == [4, 6, 0], "prompt and answer are charged, a count is not"
+    until(lambda: len(paid) == 2)
+    assert paid == [4, 6], "prompt and answer are charged, a count is not"
+    read = runtime.world.fleet._meter.registry.get_sample_value
+    assert read("outcrop_invocations_total", {"model_id": arn, "outcome": "ok"}) == 2, "a count is no invocation"
+    assert read("outcrop_invocation_seconds_count", {"model_id": arn}) == 2
 
 
 @pytest.mark.parametrize(
