@@ -65,17 +65,19 @@ def understood(invoked: Invoked, params: Mapping[str, Any], terms: Terms, *, str
             "A conversation has one answer and tells no likelihoods: leave num_generations and return_likelihoods out."
         )
     stop = asked.prompt.stop if chat.stop is None else chat.stop
-    if stands(invoked, chat):
+    # What the family read of additionalModelRequestFields counts as well: both at once were refused before.
+    system = asked.prompt.system if chat.system is None else chat.system
+    if stands(invoked, chat, system):
         return replace(asked, prompt=replace(asked.prompt, text=chat.turns[0].text, stop=stop))
-    return replace(asked, prompt=replace(asked.prompt, text="", turns=chat.turns, system=chat.system, stop=stop))
+    return replace(asked, prompt=replace(asked.prompt, text="", turns=chat.turns, system=system, stop=stop))
 
 
-def stands(invoked: Invoked, chat: Chat) -> bool:
+def stands(invoked: Invoked, chat: Chat, system: str | None) -> bool:
     """Whether a lone user turn is the prompt as it stands: to a custom model whose data were prompts and completions,
     or plain text, which show it no chat template."""
     way = invoked.row.customizations.get("FINE_TUNING")
     taught = invoked.custom and way is not None and way.format == "prompt-completion"
-    return taught and chat.system is None and len(chat.turns) == 1
+    return taught and system is None and len(chat.turns) == 1
 
 
 def check_row(row: FoundationModel, *, stream: bool) -> None:

@@ -104,6 +104,16 @@ def test_request_fields_are_the_model_s_own(runtime: Runtime) -> None:
     assert client.converse(**asked("a", requestMetadata={"team": "red"}, serviceTier={"type": "default"}))["output"]
 
 
+@pytest.mark.parametrize(("model", "system"), [(HAIKU, "in French"), (NOVA, [{"text": "in French"}])])
+def test_a_system_text_among_the_request_fields_reaches_the_model(runtime: Runtime, model: str, system: Any) -> None:
+    client, fields = runtime.client(), {"system": system}
+    answer = client.converse(**asked("a", modelId=model, additionalModelRequestFields=fields))
+    # The echo says all that it was told.
+    assert answer["output"]["message"]["content"] == [{"text": "in French a"}]
+    both = asked("a", modelId=model, additionalModelRequestFields=fields, system=[{"text": "in German"}])
+    assert refused(client.converse, **both)[1] == "The additional field system conflicts with an existing field."
+
+
 def test_throughputs_converse_and_count(runtime: Runtime) -> None:
     custom = runtime.world.model(70)
     arn = runtime.world.serve(70, custom.arn)
