@@ -4,27 +4,23 @@ Knows paths, a lock and the forms of `credentials` and `server.json`; nothing of
 """
 
 import configparser
-import errno
 import fcntl
 import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
+from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 
 PROFILE = "default"
 
 LOCK_SECONDS = 1.0
-
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a disk or a quota without room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +197,3 @@ def _lock(handle: IO[str]) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
-
-
-def replace_file(path: Path, text: str, *, mode: int) -> None:
-    """Write a whole small file or leave the old one: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)

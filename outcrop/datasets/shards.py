@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from outcrop.datasets.check import read_records
 from outcrop.datasets.examples import Document, Pair, Record, characters, opening
 from outcrop.datasets.formats import SNIPPET, Fault
 from outcrop.datasets.tokens import Encoder, Example
+from outcrop.durable import checksum, settle
 from outcrop.errors import OutcropError
 from outcrop.records import Limits
 
@@ -50,6 +51,10 @@ Numbered = tuple[int, Record]
 Encoded = tuple[int, Record, Example | Fault]
 
 
+class Damaged(OutcropError):
+    """What lies on the disk is not what was written there; it can be made anew from the data."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
     """The token ids of one file's examples, laid end to end and mapped from disk; or some of them."""
@@ -70,10 +75,17 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path) -> "Shard":
-        """Map a shard that write_shard has finished; raises OutcropError for one of another version."""
-        notes = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+        """Map a shard that write_shard has finished.
+
+        Raises OutcropError for one of another version, Damaged where its bytes are not those that were written.
+        """
+        notes = _notes(folder)
         if notes["version"] != VERSION:
             raise OutcropError(f"the tokens in {folder} were made by another version of outcrop; start the job again")
+        # Those of before checksums have none.
+        for name, told in notes.get("checksums", {}).items():
+            if not (folder / name).is_file() or checksum(folder / name) != told:
+                raise Damaged(f"the tokens in {folder} are damaged: {name} is not what was written")
         return cls(
             tokens=np.load(folder / "tokens.npy", mmap_mode="r"),
             scored=np.load(folder / "scored.npy", mmap_mode="r"),
@@ -129,6 +141,14 @@ class Shard:
     def _bounds(self, index: int) -> tuple[int, int]:
         place = index if self.chosen is None else self.chosen[index]
         return int(self.offsets[place]), int(self.offsets[place + 1])
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    """What shard.json says."""
+    try:
+        return dict(json.loads((folder / "shard.json").read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise Damaged(f"the tokens in {folder} are damaged: shard.json is not what was written ({error})") from error
 
 
 def write_shard(
@@ -286,10 +306,11 @@ class _Draft:
         np.save(self._draft / "starts.npy", np.array(self._starts, dtype=np.int64))
         np.save(self._draft / "sizes.npy", np.array(self._sizes, dtype=np.int64))
         splits = self._packer.splits if self._packer is not None else 0
-        notes = {"version": VERSION, "splits": splits}
+        sums = {path.name: checksum(path) for path in sorted(self._draft.iterdir())}
+        notes = {"version": VERSION, "splits": splits, "checksums": sums}
         (self._draft / "shard.json").write_text(json.dumps(notes) + "\n", encoding="utf-8")
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._draft.rename(self._folder)
+        settle(self._draft, self._folder)
 
 
 class Packer:

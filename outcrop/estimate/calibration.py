@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from outcrop.datasets.plan import Plan
-from outcrop.directory import replace_file
+from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from outcrop import lifecycle
-from outcrop.directory import FULL
+from outcrop.durable import FULL
 from outcrop.errors import OutcropError
 from outcrop.jobs.events import TERMINAL, Account, Event, Follower, append
 from outcrop.jobs.executor import Child, Executor

@@ -12,7 +12,7 @@ import msgspec
 from outcrop.catalog.catalog import Catalog, WeightsChoice, effective_weights
 from outcrop.catalog.origin import Origin, origin_of_custom, origin_of_foundation
 from outcrop.catalog.rows import FoundationModel
-from outcrop.directory import replace_file
+from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 from outcrop.records import Job, Model, TrainSpec
 

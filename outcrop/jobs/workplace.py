@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from outcrop.directory import replace_file
+from outcrop.durable import replace_file, sync
 from outcrop.errors import OutcropError
 from outcrop.records import new_id
 
@@ -100,7 +100,7 @@ class Workplace:
             if not source.is_dir():
                 raise OutcropError(f"the training process reported success but left no weights in {source}")
             source.rename(target)
-            _sync(target.parent)
+            sync(target.parent)
 
     def tail(self) -> str:
         """The end of the child's log; empty when it wrote none."""
@@ -124,12 +124,3 @@ class Workplace:
         for name in (*COPIES, *TRAINED):
             if name not in spared and (self.root / name).exists():
                 shutil.rmtree(self.root / name)
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename inside the folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from outcrop.durable import sync
 from outcrop.objects.checksums import Digest
 
 BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -72,14 +73,14 @@ class Disk:
         """Take a finished, fsynced file on the same file system as a new blob; returns its id."""
         blob, place = self._new()
         path.rename(place)
-        _sync_directory(place.parent)
+        sync(place.parent)
         return blob
 
     def link(self, blob: str) -> str:
         """A second blob of the same bytes, which costs no space."""
         twin, place = self._new()
         os.link(self._path(blob), place)
-        _sync_directory(place.parent)
+        sync(place.parent)
         return twin
 
     def copy(self, source: BinaryIO, length: int, algorithm: str) -> Written:
@@ -94,7 +95,7 @@ class Disk:
                     md5.update(data)
                 target.flush()
                 os.fsync(target.fileno())
-            _sync_directory(place.parent)
+            sync(place.parent)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
@@ -170,7 +171,7 @@ class Disk:
         place = self._path(blob)
         if not place.parent.is_dir():
             place.parent.mkdir(parents=True, exist_ok=True)
-            _sync_directory(self._root)
+            sync(self._root)
         return blob, place
 
     def _path(self, blob: str) -> Path:
@@ -230,12 +231,3 @@ def _read(source: BinaryIO, length: int) -> Iterator[bytes]:
             raise EOFError(f"a blob is {length} bytes shorter than its row says")
         length -= len(data)
         yield data
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename or a link in a directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

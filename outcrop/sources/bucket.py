@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from outcrop.durable import settle, sync
 from outcrop.errors import OutcropError
 from outcrop.objects.client import Entry, ObjectClient
 from outcrop.sources.choice import choose
@@ -56,7 +57,7 @@ def fetch(
     if pin(source, entries(client, source)) != pinned:
         shutil.rmtree(draft)
         raise OutcropError(f"weights {source} changed while they were fetched; try again")
-    draft.rename(folder)
+    settle(draft, folder)
     return pinned
 
 
@@ -92,6 +93,8 @@ def _bring(client: ObjectClient, uri: str, path: Path, done: int, tell: Callable
             file.write(data)
             done += len(data)
             tell(done)
+    # Its size says later that the file is whole, which is true of what is on the disk only.
+    sync(draft)
     draft.rename(path)
     return done
 

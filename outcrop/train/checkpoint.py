@@ -6,9 +6,7 @@ tensors and files; nothing of losses, models or events.
 """
 
 import json
-import os
 import shutil
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from outcrop.durable import checksum, settle
 from outcrop.train.events import StartAgain
 
 KEPT: Final = 2
@@ -28,8 +27,6 @@ VERSION: Final = 2
 TENSORS: Final = "tensors.safetensors"
 STATE: Final = "state.json"
 CHECKSUMS: Final = "checksums.json"
-PIECE: Final = 1 << 22
-"""Bytes read at a time."""
 
 Tell = Callable[[str], None]
 """Gets a sentence for the person who follows the job."""
@@ -139,41 +136,9 @@ class Checkpoints:
             raise Unfit(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
-def checksum(path: Path) -> str:
-    """CRC-32 of a file, in hex: it meets damage, not malice, and costs a third of what SHA-256 does."""
-    value = 0
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            value = zlib.crc32(piece, value)
-    return f"{value:08x}"
-
-
 def _verify(folder: Path) -> None:
     """Raise Unfit unless every file is as it was written."""
     sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
     for name in (TENSORS, STATE):
         if sums[name] != checksum(folder / name):
             raise Unfit(f"it is damaged (the bytes of {name} are not those that were written)")
-
-
-def settle(draft: Path, folder: Path) -> None:
-    """Give a finished folder its name: it appears whole, and stays after a power cut."""
-    sync_folder(draft)
-    draft.rename(folder)
-    sync(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring every file of a folder, and the folder itself, to the disk."""
-    for path in folder.iterdir():
-        sync(path)
-    sync(folder)
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder by its path."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

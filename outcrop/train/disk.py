@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from outcrop.directory import FULL
+from outcrop.durable import FULL
 from outcrop.errors import OutcropError
 
 PAUSE: Final = 0.2

@@ -16,8 +16,9 @@ from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_mess
 from outcrop.datasets.formats import FORMATS, Fault
 from outcrop.datasets.lengths import lengths_of
 from outcrop.datasets.overlap import overlap
-from outcrop.datasets.shards import Shard, write_shard
+from outcrop.datasets.shards import Damaged, Shard, write_shard
 from outcrop.datasets.tokens import Encoder
+from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 from outcrop.objects.client import cannot_get, cannot_put
 from outcrop.objects.destination import Destination
@@ -144,9 +145,15 @@ def take_in(
 
 
 def taken_in(directory: Path) -> list[Dataset]:
-    """What an earlier life of the job took in."""
-    content = json.loads((directory / "plan" / "datasets.json").read_text(encoding="utf-8"))
-    return [Dataset(**entry) for entry in content]
+    """What an earlier life of the job took in; raises Damaged where it is not as it was written."""
+    notes = directory / "plan" / "datasets.json"
+    try:
+        found = [Dataset(**entry) for entry in json.loads(notes.read_text(encoding="utf-8"))]
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise Damaged(f"{notes} is not what was written ({error})") from error
+    for dataset in found:
+        Shard.open(directory / "plan" / dataset.shard)
+    return found
 
 
 def _fetch(source: Source, uri: str, path: Path, passing: Passing) -> None:
@@ -237,9 +244,7 @@ def _remark(report: Report, tell: Callable[[str], None]) -> None:
 
 
 def _keep(plan: Path, taken: Sequence[Dataset]) -> None:
-    draft = plan / "datasets.json.draft"
-    draft.write_text(json.dumps([asdict(dataset) for dataset in taken], indent=2) + "\n", encoding="utf-8")
-    draft.rename(plan / "datasets.json")
+    replace_file(plan / "datasets.json", json.dumps([asdict(dataset) for dataset in taken], indent=2) + "\n")
 
 
 def _fault_line(uri: str, fault: Fault) -> str:

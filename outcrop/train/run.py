@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from safetensors import SafetensorError
 
 from outcrop.datasets.plan import Plan, plan_document
+from outcrop.datasets.shards import Damaged
+from outcrop.durable import settle
 from outcrop.errors import OutcropError
 from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.objects.destination import Destination
@@ -81,9 +83,12 @@ class Run:
         self._events.emit("done", progress.outcome(), **gauge.totals(progress.step))
 
     def _validate(self) -> list[Dataset]:
-        """Part validation: fetch, check, tokenise."""
+        """Part validation: fetch, check, tokenise; again where the disk lost what an earlier life made of the data."""
         if self._events.completed("validation"):
-            return taken_in(self._directory)
+            try:
+                return taken_in(self._directory)
+            except Damaged as error:
+                self._warn(f"{error}: the data are fetched, checked and tokenised anew")
         self._events.part("validation", "InProgress")
         require_memory(self._spec)
         datasets = self._patiently(
@@ -118,7 +123,8 @@ class Run:
             require_disk(self._directory, trainable, result, early_stopping=stops_early)
             sizes = {"trainable_parameters": trainable, "total_parameters": learner.total_parameters()}
             self._events.emit("plan", plan_document(plan), learning_rate=self._spec.learning_rate, **sizes)
-            shutil.rmtree(self._directory / "data", ignore_errors=True)
+        shutil.rmtree(self._directory / "data", ignore_errors=True)
+        if first:
             self._events.part("dataProcessing", "Completed")
         return plan, learner
 
@@ -154,7 +160,6 @@ class Run:
 
     def _deliver(self, plan: Plan, learner: "TextLearner", datasets: list[Dataset], progress: "Progress") -> None:
         """The weights in model/, whole or not at all; their story, and with export all of them, also in storage."""
-        from outcrop.train.checkpoint import settle
         from outcrop.train.lineage import LINEAGE_FILE, lineage, write
 
         folder = self._directory / "model"

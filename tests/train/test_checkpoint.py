@@ -114,7 +114,7 @@ def test_those_of_other_work_are_not_taken_up(tmp_path: Path) -> None:
 
 def rewrite(folder: Path, **members: Any) -> None:
     """Another version's state, with checksums of its own."""
-    from outcrop.train.checkpoint import checksum
+    from outcrop.durable import checksum
 
     content = json.loads((folder / STATE).read_text()) | members
     (folder / STATE).write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
