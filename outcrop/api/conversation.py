@@ -15,7 +15,7 @@ from outcrop.catalog.rows import FoundationModel
 from outcrop.errors import ValidationException
 from outcrop.records import Turn
 from outcrop.serve.dialects.families import family
-from outcrop.serve.dialects.family import BLOCKS, Asked, Chat, Document, Terms, understand
+from outcrop.serve.dialects.family import ALTERNATE, BLOCKS, FIRST_IS_USER, Asked, Chat, Document, Terms, understand
 
 PASSED_ON: Final = "The model returned the following errors: "
 """Before what a model says itself, when it is asked through Converse."""
@@ -36,15 +36,8 @@ NO_CACHE: Final = (
     "You invoked an unsupported model or your request did not allow prompt caching. See the documentation for more "
     "information."
 )
-FIRST_IS_USER: Final = (
-    "A conversation must start with a user message. Try again with a conversation that starts with a user message."
-)
 LAST_IS_USER: Final = (
     "A conversation must end with a user message. Try again with a conversation that ends with a user message."
-)
-ALTERNATE: Final = (
-    "A conversation must alternate between user and assistant roles. Make sure the conversation alternates between "
-    "user and assistant roles and try again."
 )
 
 

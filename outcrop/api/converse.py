@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from outcrop.api.call import Call
 from outcrop.api.conversation import PASSED_ON, understood
@@ -17,10 +17,8 @@ from outcrop.api.streaming import Event, Script, Streamed, Tally, estimate, mill
 from outcrop.errors import ServiceError, ValidationException
 from outcrop.records import Piece
 from outcrop.serve.dialects.families import family
-from outcrop.serve.dialects.family import Answer, Asked, Document, Metrics
+from outcrop.serve.dialects.family import TURN_REASONS, Answer, Asked, Document, Metrics
 from outcrop.serve.line import PromptTooLong
-
-REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence"}
 
 
 def converse(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -38,7 +36,7 @@ def converse(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     native = family(invoked.row.body).answer(asked, [Answer(text, last)])
     return {
         "output": {"message": {"role": "assistant", "content": [{"text": text}] if text else []}},
-        "stopReason": REASONS[last.finish or "stop"],
+        "stopReason": TURN_REASONS[last.finish or "stop"],
         "usage": _usage(last.prompt_tokens, last.completion_tokens),
         "metrics": {"latencyMs": milliseconds(start)},
         **_additional([native], paths),
@@ -69,7 +67,7 @@ def script(invoked: Invoked, asked: Asked, paths: Sequence[Sequence[str]]) -> Sc
             found.append({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": piece.text}}})
         if piece.finish is not None:
             found.append({"contentBlockStop": {"contentBlockIndex": 0}})
-            reason = {"stopReason": REASONS[piece.finish], **_additional(native, paths)}
+            reason = {"stopReason": TURN_REASONS[piece.finish], **_additional(native, paths)}
             found.append({"messageStop": reason})
         return found
 

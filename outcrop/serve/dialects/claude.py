@@ -15,6 +15,7 @@ from outcrop.errors import ValidationException
 from outcrop.records import Piece, Prompt, Turn
 from outcrop.serve.dialects.family import (
     BLOCKS,
+    TURN_REASONS,
     Answer,
     Asked,
     Chat,
@@ -29,8 +30,6 @@ from outcrop.serve.dialects.family import (
 
 NAME: Final = "claude-messages"
 VERSION: Final = "bedrock-2023-05-31"
-
-REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence"}
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 
@@ -114,7 +113,7 @@ def _message(model: str, content: list[Document], last: Piece, made: int) -> Doc
         "role": "assistant",
         "model": model,
         "content": content,
-        "stop_reason": REASONS[last.finish] if last.finish else None,
+        "stop_reason": TURN_REASONS[last.finish] if last.finish else None,
         "stop_sequence": last.stopped_by,
         "usage": {"input_tokens": last.prompt_tokens, "output_tokens": made},
     }
@@ -136,7 +135,7 @@ def speak(asked: Asked) -> Speaker:
             delta = {"type": "text_delta", "text": piece.text}
             events.append({"type": "content_block_delta", "index": 0, "delta": delta})
         if piece.finish is not None:
-            end = {"stop_reason": REASONS[piece.finish], "stop_sequence": piece.stopped_by}
+            end = {"stop_reason": TURN_REASONS[piece.finish], "stop_sequence": piece.stopped_by}
             usage = {"output_tokens": piece.completion_tokens}
             events.append({"type": "content_block_stop", "index": 0})
             events.append({"type": "message_delta", "delta": end, "usage": usage})
@@ -148,7 +147,6 @@ def speak(asked: Asked) -> Speaker:
 
 def compose(chat: Chat) -> Document:
     """Converse's body."""
-    stop = None if chat.stop is None else list(chat.stop)
     return {
         "anthropic_version": VERSION,
         "messages": [{"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in chat.turns],
@@ -157,7 +155,7 @@ def compose(chat: Chat) -> Document:
             system=chat.system,
             temperature=chat.temperature,
             top_p=chat.top_p,
-            stop_sequences=stop,
+            stop_sequences=chat.stops,
         ),
     }
 

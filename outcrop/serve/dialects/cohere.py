@@ -102,10 +102,9 @@ def _whole(asked: Asked) -> Speaker:
 
 def compose(chat: Chat) -> Document:
     """Converse's body."""
-    stop = None if chat.stop is None else list(chat.stop)
     return {
         "prompt": chat.text,
-        **given(max_tokens=chat.max_tokens, temperature=chat.temperature, p=chat.top_p, stop_sequences=stop),
+        **given(max_tokens=chat.max_tokens, temperature=chat.temperature, p=chat.top_p, stop_sequences=chat.stops),
     }
 
 

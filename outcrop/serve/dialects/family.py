@@ -24,6 +24,18 @@ SCHEMAS: Final = Path(__file__).parent.with_name("schemas")
 BLOCKS: Final = ""
 """Between the text blocks of one message, or of the system prompt."""
 
+TURN_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence"}
+"""Why an answer ended, as Anthropic, Nova and Converse say it."""
+
+FIRST_IS_USER: Final = (
+    "A conversation must start with a user message. Try again with a conversation that starts with a user message."
+)
+ALTERNATE: Final = (
+    "A conversation must alternate between user and assistant roles. Make sure the conversation alternates between "
+    "user and assistant roles and try again."
+)
+"""Converse's sentences on the order of turns; Nova's own are not known, so that it says them too."""
+
 Document = dict[str, Any]
 Speaker = Callable[[Piece], list[Document]]
 """Takes the pieces of one stream in their order and gives the chunks that each becomes."""
@@ -72,6 +84,11 @@ class Chat:
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] | None = None
+
+    @property
+    def stops(self) -> list[str] | None:
+        """The stop sequences as a body has them."""
+        return None if self.stop is None else list(self.stop)
 
     @property
     def text(self) -> str:

@@ -10,7 +10,10 @@ from typing import Any, Final
 from outcrop.errors import ValidationException
 from outcrop.records import Piece, Prompt, Turn
 from outcrop.serve.dialects.family import (
+    ALTERNATE,
     BLOCKS,
+    FIRST_IS_USER,
+    TURN_REASONS,
     Answer,
     Asked,
     Chat,
@@ -24,8 +27,6 @@ from outcrop.serve.dialects.family import (
 )
 
 NAME: Final = "nova"
-
-REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence"}
 
 SPELLINGS: Final = {"max_new_tokens": "maxTokens", "top_p": "topP", "top_k": "topK"}
 """AWS's own notebooks send the one, its guide names the other; the schema refuses both at once."""
@@ -54,17 +55,11 @@ def ask(document: Document, terms: Terms) -> Asked:
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
-    """The messages; the sentences are Converse's, what Nova itself says to them is unverified."""
+    """The messages in Converse's order; what Nova itself says to another one is unverified."""
     if messages[0]["role"] != "user":
-        raise ValidationException(
-            "A conversation must start with a user message. Try again with a conversation that starts with a user "
-            "message."
-        )
+        raise ValidationException(FIRST_IS_USER)
     if any(before["role"] == after["role"] for before, after in pairwise(messages)):
-        raise ValidationException(
-            "A conversation must alternate between user and assistant roles. Make sure the conversation alternates "
-            "between user and assistant roles and try again."
-        )
+        raise ValidationException(ALTERNATE)
     return tuple(
         Turn(each["role"], _text(each["content"], f"#/messages/{number}/content"))
         for number, each in enumerate(messages)
@@ -85,7 +80,7 @@ def answer(_asked: Asked, answers: Sequence[Answer]) -> Document:
     text, last = answers[0].text, answers[0].last
     return {
         "output": {"message": {"content": [{"text": text}] if text else [], "role": "assistant"}},
-        "stopReason": REASONS[last.finish or "stop"],
+        "stopReason": TURN_REASONS[last.finish or "stop"],
         "usage": _usage(last),
     }
 
@@ -113,7 +108,7 @@ def speak(_asked: Asked) -> Speaker:
             events.append({"contentBlockDelta": {"delta": {"text": piece.text}, "contentBlockIndex": index}})
             events.append({"contentBlockStop": {"contentBlockIndex": index}})
         if piece.finish is not None:
-            events.append({"messageStop": {"stopReason": REASONS[piece.finish]}})
+            events.append({"messageStop": {"stopReason": TURN_REASONS[piece.finish]}})
             events.append({"metadata": {"usage": _usage(piece), "metrics": {}, "trace": {}}})
         return events
 
@@ -122,8 +117,7 @@ def speak(_asked: Asked) -> Speaker:
 
 def compose(chat: Chat) -> Document:
     """Converse's body."""
-    stop = None if chat.stop is None else list(chat.stop)
-    config = given(maxTokens=chat.max_tokens, temperature=chat.temperature, topP=chat.top_p, stopSequences=stop)
+    config = given(maxTokens=chat.max_tokens, temperature=chat.temperature, topP=chat.top_p, stopSequences=chat.stops)
     return {
         "messages": [{"role": turn.role, "content": [{"text": turn.text}]} for turn in chat.turns],
         **given(system=[{"text": chat.system}] if chat.system else None),

@@ -65,9 +65,8 @@ def _chunk(piece: Piece) -> Document:
 
 def compose(chat: Chat) -> Document:
     """Converse's body."""
-    stop = None if chat.stop is None else list(chat.stop)
     config = given(
-        temperature=chat.temperature, topP=chat.top_p, maxTokenCount=chat.max_tokens, stopSequences=stop
+        temperature=chat.temperature, topP=chat.top_p, maxTokenCount=chat.max_tokens, stopSequences=chat.stops
     )  # fmt: skip
     return {"inputText": chat.text, "textGenerationConfig": config}
 
