@@ -127,7 +127,7 @@ def first_tokens(ask: Ask, work: Work) -> tuple[list[float], list[float]]:
         finally:
             over.set()
 
-    _together([probe, *(lambda start=start: stream(start) for start in range(LOAD_LEVEL - 1))])  # type: ignore[misc]
+    _together([probe, *(lambda start=start: stream(start) for start in range(LOAD_LEVEL - 1))])
     return idle, loaded
 
 

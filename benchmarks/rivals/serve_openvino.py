@@ -19,7 +19,7 @@ WARM_TOKENS = 8
 
 def export(model: str, target: str) -> None:
     """Write the model in OpenVINO's form."""
-    from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig  # noqa: F401  (fails early without it)
+    from optimum.intel import OVModelForCausalLM
 
     exported = OVModelForCausalLM.from_pretrained(model, export=True, compile=False, load_in_8bit=False)
     exported.half()
@@ -29,8 +29,8 @@ def export(model: str, target: str) -> None:
 def run(pipeline: Any, prompts: list[Any], level: int, settings: Any, *, tokens: int) -> tuple[float, list[float]]:
     """Answer the prompts, so many at a time; returns seconds in all and to each first token."""
     began = time.perf_counter()
-    waiting, open_, firsts, number = list(reversed(prompts)), {}, [], 0
-    made = 0
+    waiting, firsts, number, made = list(reversed(prompts)), [], 0, 0
+    open_: dict[int, tuple[Any, float, bool]] = {}
     while waiting or open_:
         while waiting and len(open_) < level:
             open_[number] = (pipeline.add_request(number, waiting.pop(), settings), time.perf_counter(), False)
