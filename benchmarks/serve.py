@@ -4,8 +4,8 @@
     python -m benchmarks.serve --parts engine http stack control --models 40m
     python -m benchmarks.serve --quick                           # a minute or a few: shows that it works, no figures
 
-Every side serves the same weights in bfloat16 and answers the same prompts of 16 to 600 tokens (fixed seed) with 64 tokens
-each, greedy, the end token never made, by 1, 4, 16 and 64 concurrent callers, each of whom asks again when
+Every side serves the same weights in the same dtype and answers the same prompts of 16 to 600 tokens (fixed seed) with
+64 tokens each, greedy, the end token never made, by 1, 4, 16 and 64 concurrent callers, each of whom asks again when
 answered. Counted are output tokens a second, prompts read included, and seconds to the first token: idle, and beside 15
 other streams. `engine` is our engine called in its process, `http` the same through its verbs, `stack` is `outcrop
 serve` asked by boto3's InvokeModelWithResponseStream; sixteen adapters are measured against one within `engine`.
@@ -31,7 +31,8 @@ from rich.table import Table
 
 from benchmarks.machine import machine
 from benchmarks.serve_load import LOAD_LEVEL, spread
-from benchmarks.serve_models import DTYPE, MODELS, Asked, describe, make_adapters, make_model, make_prompts
+from benchmarks.serve_models import MODELS, Asked, describe, make_adapters, make_model, make_prompts
+from outcrop.weights import choose_dtype, load_config
 
 RIVALS: Final = Path(__file__).parent / "rivals"
 RESULT: Final = Path(__file__).parent / "results" / "serve.json"
@@ -74,6 +75,8 @@ class Bench:
 
     name: str
     folder: Path
+    dtype: str
+    """What our engine chooses on this machine: all sides compute in it, but OpenVINO, which chooses for itself."""
     prompts: list[Asked]
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -96,7 +99,8 @@ def prepare(name: str, home: Path, options: argparse.Namespace) -> Bench:
     if "openvino" in options.parts:
         script = str(RIVALS / "serve_openvino.py")
         call([options.openvino, script, "export", str(folder), str(home / f"{name}-openvino")], home / "log.txt")
-    return Bench(name, folder, prompts)
+    dtype = str(choose_dtype(load_config(folder), "auto", "cpu")).removeprefix("torch.")
+    return Bench(name, folder, dtype, prompts)
 
 
 def call(command: list[str], log: Path) -> None:
@@ -118,7 +122,7 @@ def run(side: str, bench: Bench, home: Path, options: argparse.Namespace) -> dic
         call([sys.executable, "-m", script, *files, *extra], home / "log.txt")
     else:
         python = options.openvino if side == "openvino" else options.rivals
-        told = {"dtype": DTYPE, **settings}
+        told = {"dtype": bench.dtype, **settings}
         call([python, str(RIVALS / script), *files, json.dumps(told)], home / "log.txt")
     found: dict[str, Any] = json.loads(out.read_text())
     return found
@@ -127,7 +131,7 @@ def run(side: str, bench: Bench, home: Path, options: argparse.Namespace) -> dic
 def summary(bench: Bench) -> dict[str, Any]:
     """Medians over the rounds of every side, and the figures that the targets are about."""
     sides = {side: _side(runs) for side, runs in bench.found.items() if side != "control"}
-    found: dict[str, Any] = {"dtype": DTYPE, "prompts": describe(bench.prompts), "sides": sides}
+    found: dict[str, Any] = {"dtype": bench.dtype, "prompts": describe(bench.prompts), "sides": sides}
     if control := bench.found.get("control"):
         found["control"] = _control(control)
     if turns := [run["adapters"] for run in bench.found.get("engine", []) if "adapters" in run]:

@@ -9,14 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.serve_load import Heard, Work, adapters, measure, write
-from benchmarks.serve_models import DTYPE
 from outcrop.engines import host
 from outcrop.engines.text import TextEngine
 from outcrop.records import Prompt
-from outcrop.weights import choose_dtype, load_config
 
 NAME = "base"
 
@@ -48,11 +44,7 @@ def main(model: str, work_file: str, out: str) -> None:
     """Measure and write the result."""
     began, work = time.perf_counter(), Work.read(Path(work_file))
     told = ["--weights", model, "--name", NAME, "--ready", "unused"]
-    options = host.arguments().parse_args(told)
-    dtype = choose_dtype(load_config(Path(model)), options.dtype, "cpu")
-    if dtype is not getattr(torch, DTYPE):
-        raise SystemExit(f"the engine would compute in {dtype} here, the other sides in {DTYPE}")
-    engine = host.load(options)
+    engine = host.load(host.arguments().parse_args(told))
     loaded = time.perf_counter() - began
     running = threading.Thread(target=engine.run)
     running.start()

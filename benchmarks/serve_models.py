@@ -25,9 +25,6 @@ from outcrop.datasets.tokens import Encoder
 MODELS: Final = ("40m", "base")
 """40m: Qwen2's layout with random weights, as in the training benchmark; base: the bundled one."""
 
-DTYPE: Final = "bfloat16"
-"""What all sides compute in: what our engine chooses by itself, as the server has it (OpenVINO chooses for itself)."""
-
 SHORTEST: Final = 16
 LONGEST: Final = 600
 """Tokens of prompts."""
