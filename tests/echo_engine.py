@@ -8,6 +8,7 @@ or in the weights folder, so that a test can have every fault that a real engine
     prompt "slow …"    a word every 50 ms, for ever                      prompt "long"    refused as too long
     weights/broken     the process ends before it serves                 weights/slow     seconds before it serves
     adapter/broken     the adapter does not load                     adapter/busy     too many wait for it
+    adapter/held       it does not load while this is there          adapter/mute     it does not answer while …
 """
 
 import argparse
@@ -70,6 +71,7 @@ class Handler(BaseHTTPRequestHandler):
     def load(self, document: dict[str, Any]) -> None:
         if (Path(document["lora_path"]) / "broken").exists():
             return self.reply(400, {"error": {"message": "the adapter is broken"}})
+        wait_for(Path(document["lora_path"]) / "held")
         self.state.adapters[document["lora_name"]] = document["lora_path"]
         return self.reply(200, {})
 
@@ -86,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(400, {"error": {"message": told, "prompt_tokens": 9, "max_prompt_tokens": 4}})
         if prompt == "busy" or (model != self.state.name and (Path(self.state.adapters[model]) / "busy").exists()):
             return self.reply(429, {"error": {"message": "too many wait"}})
+        if model != self.state.name:
+            wait_for(Path(self.state.adapters[model]) / "mute")
         words = prompt.split()
         if model != self.state.name:
             words.insert(0, f"{model}:")
@@ -140,6 +144,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def wait_for(file: Path) -> None:
+    """Until it is gone."""
+    while file.exists():
+        time.sleep(0.01)
 
 
 def question(asked: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The second loop: wanted models become engine processes, and a caller gets a lease on one of them.
 
-One thread looks at the store, asks `moves` what to do and does it; `lease()` may be called from any thread. Knows the
-store's throughputs, deployments and models, the catalogue's weights and engine processes; nothing of requests or their
-dialects.
+One thread looks at the store, asks `moves` what to do and does it; what an engine must answer to is done beside it.
+`lease()` may be called from any thread. Knows the store's throughputs, deployments and models, the catalogue's weights
+and engine processes; nothing of requests or their dialects.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropE
 from outcrop.records import Prompt, Throughput
 from outcrop.serve.capacity import Capacities
 from outcrop.serve.demand import Demand
+from outcrop.serve.errands import Errands
 from outcrop.serve.figures import Snapshot
 from outcrop.serve.lease import Account, Lease
 from outcrop.serve.line import Line
@@ -50,6 +51,9 @@ SLOW_SECONDS: Final = 0.25
 
 MOST_WAITING: Final = 16
 """Calls that may wait for an engine to load: each holds a thread that other operations need."""
+
+ERRAND_SECONDS: Final = 120.0
+"""Longest silence of an engine that is to load an adapter, or to show that it answers: it may be at other work."""
 
 PROOF: Final = Prompt(text="a", max_tokens=1, temperature=0.0)
 """What a model must answer before its throughput is in service, or its deployment Active."""
@@ -93,6 +97,7 @@ class Fleet:
         self._lock = threading.Condition()
         self._engines: dict[Path, Running] = {}
         self._routes: dict[str, Seat] = {}
+        self._proven: dict[str, Seat] = {}
         self._buckets: dict[str, Bucket] = {}
         self._clock = clock
         self._demand = Demand(on_demand_keep)
@@ -101,6 +106,7 @@ class Fleet:
         self._waiters = threading.BoundedSemaphore(MOST_WAITING)
         self._bell = threading.Event()
         self._ended = False
+        self._errands = Errands()
         self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
 
     # -------------------------------------------------------------------------------------------- from any thread
@@ -123,6 +129,7 @@ class Fleet:
             self._thread.join()
         for engine in running:
             engine.end()
+        self._errands.end()
 
     def wake(self) -> None:
         """Look at the store now."""
@@ -226,9 +233,17 @@ class Fleet:
         """Look once at what is wanted and what runs, and do what follows; true while an engine is loading."""
         if self._ended:
             return False
+        self._errands.reap()
+        with self._lock:
+            # Of the others the store, which is read after this, knows by now.
+            self._proven = {
+                target: seat for target, seat in self._proven.items() if self._errands.under_way(Serve(target, seat))
+            }
         self._look()
         throughputs = self._store.throughputs.wanted()
         wants = [self._seating.of_throughput(throughput) for throughput in throughputs] + self._wants_on_demand()
+        # Again: what an errand found out in the meantime of an engine that was dying is not taken for its own word.
+        self._look()
         with self._lock:
             self._route(throughputs, wants)
             engines = {weights: engine.view() for weights, engine in self._engines.items()}
@@ -282,7 +297,8 @@ class Fleet:
             if want.broken is not None and want.broken != self._broken.get(want.target):
                 log.warning("model cannot be served", target=want.target, reason=want.broken)
         self._broken = {want.target: want.broken for want in wants if want.broken is not None}
-        self._routes = {want.target: want.seats[0] for want in wants if want.seats and want.status != "Creating"}
+        known = {want.target: want.seats[0] for want in wants if want.seats and want.status != "Creating"}
+        self._routes = {**known, **self._proven}
         buckets = {}
         for throughput in throughputs:
             rate = self._seating.rate(throughput)
@@ -300,13 +316,13 @@ class Fleet:
             case Stop(weights):
                 self._stop_engine(weights)
             case Load(seat):
-                self._load(seat)
+                self._send(seat.weights, move, lambda engine, line: self._load(engine, line, seat))
             case Evict(weights):
                 self._evict(weights)
             case Unload(weights, adapter):
-                self._unload(weights, adapter)
+                self._send(weights, move, lambda engine, line: self._unload(engine, line, adapter))
             case Serve(target, seat):
-                self._serve(target, seat)
+                self._send(seat.weights, move, lambda engine, line: self._serve(engine, line, target, seat))
             case Fail(target, reason):
                 self._verdicts.failed(target, reason)
             case Refuse():
@@ -338,6 +354,7 @@ class Fleet:
             del self._engines[weights]
         log.info("engine stops", weights=str(weights))
         engine.end()
+        self._errands.drop(weights)
 
     def _evict(self, weights: Path) -> None:
         """End an engine for another's sake; who used it may ask again, and waits for its turn."""
@@ -350,54 +367,65 @@ class Fleet:
         self._stop_engine(weights)
         self._bell.set()
 
-    def _load(self, seat: Seat) -> None:
+    # ------------------------------------------------------------------------------ the moves that wait for an engine
+
+    def _send(self, weights: Path, move: Move, work: Callable[[Running, Line], None]) -> None:
+        """Do it in the engine's own thread, while the loop goes on."""
+        engine = self._engines.get(weights)
+        line = engine.line if engine is not None else None
+        if engine is not None and line is not None:
+            self._errands.begin(weights, move, partial(work, engine, line))
+
+    def _load(self, engine: Running, line: Line, seat: Seat) -> None:
         assert seat.adapter is not None
         assert seat.folder is not None
-        engine = self._engines[seat.weights]
-        line = engine.line
-        if line is None:
-            return
+        reason = None
         try:
-            line.load_adapter(seat.adapter, seat.folder)
+            line.load_adapter(seat.adapter, seat.folder, timeout=ERRAND_SECONDS)
         except ModelNotReadyException:
             return  # The engine died; the next look finds it so.
         except OutcropError as fault:
             log.error("adapter does not load", model=seat.adapter, reason=str(fault))  # noqa: TRY400
-            with self._lock:
-                engine.refused[seat.adapter] = str(fault)
-        else:
-            with self._lock:
+            reason = str(fault)
+        with self._lock:
+            if engine.line is not line:
+                return  # It is another life of the engine by now.
+            if reason is None:
                 engine.adapters.add(seat.adapter)
+            else:
+                engine.refused[seat.adapter] = reason
         # What waits for this adapter should not wait for the slow look.
         self._bell.set()
 
-    def _unload(self, weights: Path, adapter: str) -> None:
+    def _unload(self, engine: Running, line: Line, adapter: str) -> None:
         with self._lock:
-            engine = self._engines[weights]
-            if engine.line is None or engine.leased[adapter]:
+            if engine.line is not line or engine.leased[adapter]:
                 return
             # First out of sight, then out of the engine: no lease is given between the two.
             engine.adapters.discard(adapter)
-            line = engine.line
-        line.unload_adapter(adapter)
+        try:
+            line.unload_adapter(adapter, timeout=ERRAND_SECONDS)
+        except ModelNotReadyException:
+            return  # Gone with its engine.
+        except OutcropError as fault:
+            log.warning("adapter stays loaded", model=adapter, reason=str(fault))
 
-    def _serve(self, target: str, seat: Seat) -> None:
+    def _serve(self, engine: Running, line: Line, target: str, seat: Seat) -> None:
         """Have the model make a token; then, and only then, its throughput is in service."""
-        line = self._engines[seat.weights].line
-        if line is None:
-            return
         if provisioned(target) and not self._may_promise(target, seat, line):
             return
         try:
-            line.complete(seat.adapter or BASE, PROOF)
+            line.complete(seat.adapter or BASE, PROOF, timeout=ERRAND_SECONDS)
         except (ModelNotReadyException, ThrottlingException):
             return  # The engine died, or is full of other callers' requests: the next look tries again.
         except OutcropError as fault:
-            self._verdicts.failed(target, f"the model does not answer: {fault}")
+            # An engine that was ended under its proof says nothing of the model.
+            if not self._ended and self._engines.get(seat.weights) is engine:
+                self._verdicts.failed(target, f"the model does not answer: {fault}")
             return
         # Calls go there before anybody is told that they do: the next look sets it right if the store thinks otherwise.
         with self._lock:
-            self._routes[target] = seat
+            self._routes[target] = self._proven[target] = seat
         if not self._verdicts.proven(target):
             return
         with self._lock:

@@ -64,7 +64,6 @@ class Line:
         self._client = httpx.Client(
             base_url=url,
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS),
             # An engine is on this machine: no proxy, no certificates to load.
             trust_env=False,
             verify=False,  # noqa: S501
@@ -73,9 +72,9 @@ class Line:
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
-    def complete(self, model: str, prompt: Prompt) -> tuple[str, Piece]:
+    def complete(self, model: str, prompt: Prompt, timeout: float | None = None) -> tuple[str, Piece]:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""
-        answer = _read(self._post(verb(prompt), body(model, prompt)))
+        answer = _read(self._post(verb(prompt), body(model, prompt), timeout))
         if not answer.choices:
             raise ModelErrorException("The engine's answer holds no text.", originalStatusCode=500)
         if answer.usage is None:
@@ -130,17 +129,19 @@ class Line:
             raise ModelErrorException(f"{BROKE_OFF}: {fault}") from fault
         raise ModelErrorException(UNENDED if held is None else UNCOUNTED, originalStatusCode=500)
 
-    def load_adapter(self, name: str, folder: Path) -> None:
+    def load_adapter(self, name: str, folder: Path, timeout: float | None = None) -> None:
         """Have the engine serve a PEFT folder under a name."""
-        self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}, timeout)
 
-    def unload_adapter(self, name: str) -> None:
+    def unload_adapter(self, name: str, timeout: float | None = None) -> None:
         """Have the engine forget an adapter."""
-        self._post("/v1/unload_lora_adapter", {"lora_name": name})
+        self._post("/v1/unload_lora_adapter", {"lora_name": name}, timeout)
 
-    def _post(self, path: str, document: Mapping[str, Any]) -> bytes:
+    def _post(self, path: str, document: Mapping[str, Any], timeout: float | None = None) -> bytes:
+        """The answer's body. timeout: longest silence in seconds, where it is not the line's own."""
+        patience = httpx.Timeout(self._timeout if timeout is None else timeout, connect=CONNECT_SECONDS)
         try:
-            response = self._client.post(path, content=msgspec.json.encode(document), headers=JSON)
+            response = self._client.post(path, content=msgspec.json.encode(document), headers=JSON, timeout=patience)
         except httpx.HTTPError as fault:
             raise _translated(fault) from fault
         if response.is_error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
+from outcrop.serve.moves import Load, Serve
 from tests.serve.fleet_world import World, alive, now, prompt, until, write_weights
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
 
@@ -82,6 +83,42 @@ def test_an_engine_full_of_other_callers_does_not_fail_a_new_throughput(world: W
     assert world.throughput(arn).status == "Creating"
     busy.unlink()
     assert world.settle(arn).status == "InService"
+
+
+@pytest.mark.parametrize("held", ["held", "mute"])
+def test_an_engine_that_hangs_keeps_no_other_waiting(world: World, held: str) -> None:
+    slow, whole = world.model(1), world.model(2, method="full")
+    other = world.serve(2, whole.arn)
+    [pid] = world.pids()
+    hanging = world.root / "models" / slow.id / held
+    hanging.touch()
+    arn = world.provision(1, slow.arn)
+    errands = world.fleet._errands
+    until(lambda: any(isinstance(move, Load if held == "held" else Serve) for move in list(errands._under_way)))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: world.pids(world.root / "models" / whole.id) not in ([], [pid]))
+    assert world.ask(other) == "hello"
+    third = world.serve(3, world.model(3, method="full").arn)
+    assert world.ask(third) == "hello"
+    assert world.throughput(arn).status == "Creating"
+    hanging.unlink()
+    assert world.settle(arn).status == "InService"
+    assert world.ask(arn) == f"{slow.id}: hello"
+
+
+@pytest.mark.parametrize("held", ["held", "mute"])
+def test_stopping_under_an_engine_that_hangs_is_no_verdict_on_its_model(world: World, held: str) -> None:
+    slow = world.model(1)
+    (world.root / "models" / slow.id / held).touch()
+    arn = world.provision(1, slow.arn)
+    until(
+        lambda: any(
+            isinstance(move, Load if held == "held" else Serve) for move in list(world.fleet._errands._under_way)
+        )
+    )
+    until(lambda: world.health(world.base)["load"] == (held == "mute"))
+    world.fleet.stop()
+    assert world.throughput(arn).status == "Creating"
 
 
 def test_an_update_switches_without_a_dropped_request(world: World) -> None:
