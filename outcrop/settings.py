@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     """Account id in every ARN; the default is the one of the documents' examples."""
 
     database: str | None = None
-    """SQLAlchemy URL of the database; none means SQLite in the data directory."""
+    """SQLAlchemy URL of the database; none means SQLite in the data directory. PostgreSQL is the other one that is
+    known: postgresql+psycopg://user:password@host/name, with the extra `postgresql` installed."""
 
     catalog: Path | None = None
     """TOML file with models, quotas, hyperparameters of your own, laid over ours: docs/reference/models.md shows how.

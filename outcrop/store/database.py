@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Dialect, Engine, MetaData, TypeDecorator, create_engine, event
+from sqlalchemy import BigInteger, Connection, Dialect, Engine, MetaData, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
+
+from outcrop.errors import OutcropError
 
 metadata: Final = MetaData()
 
@@ -22,6 +24,12 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 POSTGRES_DISK_FULL: Final = "53100"
 """PostgreSQL's SQLSTATE."""
+
+PATIENCE: Final = 30_000
+"""Milliseconds that a writer waits for another one."""
+
+TAKE_TURN: Final = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'outcrop')})"
+"""PostgreSQL has no lock of the whole database; writers agree on this number, which is given back with the commit."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -39,11 +47,18 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(milliseconds=value)
 
 
-def _prepare(connection: Any, _record: Any) -> None:
-    """Set SQLite up: write-ahead log, patience for other writers, foreign keys; and leave BEGIN to us."""
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Write-ahead log, patience for other writers, foreign keys; and BEGIN is left to us."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={PATIENCE}", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """The same patience for other writers."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {PATIENCE}")
+    connection.commit()
 
 
 @contextmanager
@@ -60,10 +75,13 @@ def _full_disk_as_such(url: str) -> Iterator[None]:
 class Database:
     """One database: `read()` and `write()` give a connection inside a transaction.
 
-    url: an SQLAlchemy URL; `sqlite://` is a fresh database in memory.
+    url: an SQLAlchemy URL; `sqlite://` is a fresh database in memory. Raises OutcropError for other databases than
+    SQLite and PostgreSQL.
     """
 
     def __init__(self, url: str) -> None:
+        if (kind := make_url(url).get_backend_name()) not in ("sqlite", "postgresql"):
+            raise OutcropError(f"{kind} databases are not known here: use SQLite or PostgreSQL")
         self.url = url
         options: dict[str, Any] = {}
         # Every thread must see the same database in memory: there is but one connection, used by one at a time.
@@ -71,16 +89,21 @@ class Database:
         if url == "sqlite://":
             options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
         self.engine: Engine = create_engine(url, **options)
-        self._sqlite = self.engine.dialect.name == "sqlite"
-        if self._sqlite:
-            event.listen(self.engine, "connect", _prepare)
+        self._reader, self._begin_read, self._begin_write = self.engine, "BEGIN", "BEGIN IMMEDIATE"
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+        else:
+            event.listen(self.engine, "connect", _prepare_postgresql)
+            # Its usual isolation shows every statement another moment.
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._begin_read, self._begin_write = "", TAKE_TURN
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view; nothing may be written through it."""
-        with self._turn, self.engine.connect() as connection:
-            if self._sqlite:
-                connection.exec_driver_sql("BEGIN")
+        with self._turn, self._reader.connect() as connection:
+            if self._begin_read:
+                connection.exec_driver_sql(self._begin_read)
             try:
                 yield connection
             finally:
@@ -93,9 +116,8 @@ class Database:
         Raises OSError (ENOSPC) when the disk is full, whatever the database calls that.
         """
         with self._turn, _full_disk_as_such(str(self.engine.url)), self.engine.connect() as connection:
-            if self._sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
+                connection.exec_driver_sql(self._begin_write)
                 yield connection
             except BaseException:
                 connection.rollback()

@@ -18,7 +18,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from outcrop.lifecycle import check
 from outcrop.records import Deployment
@@ -75,20 +74,6 @@ class DeploymentStore:
         The same token with the same fingerprint gives the earlier one. Raises TokenMismatch, NameTaken, Gone (the
         custom model was deleted meanwhile), OverQuota when more than `in_progress` of all regions would be Creating.
         """
-        try:
-            return self._add(deployment, token, fingerprint, in_progress, tags)
-        except IntegrityError:
-            # Another transaction was faster (PostgreSQL only); what it wrote can be seen now and tells the reason.
-            return self._add(deployment, token, fingerprint, in_progress, tags)
-
-    def _add(
-        self,
-        deployment: Deployment,
-        token: str | None,
-        fingerprint: str,
-        in_progress: int | None,
-        tags: Iterable[Mapping[str, str]],
-    ) -> Deployment:
         with self._database.write() as connection:
             if made := resources.earlier(connection, DEPLOYMENTS, deployment.region, token, fingerprint):
                 return _deployment(made)

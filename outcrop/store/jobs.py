@@ -19,7 +19,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from outcrop.lifecycle import JOB, JOB_PART, IllegalMove, check
 from outcrop.records import Job, Model
@@ -82,18 +81,6 @@ class JobStore:
         The same token with the same fingerprint gives the earlier job. Raises TokenMismatch, NameTaken (member jobName
         or customModelName), Gone when the custom model that it starts from was deleted meanwhile.
         """
-        try:
-            return self._add(job, token, fingerprint)
-        except IntegrityError:
-            # Another transaction was faster (PostgreSQL only); what it wrote can be seen now and tells the reason.
-            return self._add(job, token, fingerprint)
-
-    def require_room(self, job: Job) -> None:
-        """Raise what `add` would raise over the names and the parent of a new job, and keep nothing."""
-        with self._database.read() as connection:
-            _require_room(connection, job)
-
-    def _add(self, job: Job, token: str | None, fingerprint: str) -> Job:
         model_name = job.request["customModelName"]
         with self._database.write() as connection:
             if made := resources.earlier(connection, JOBS, job.region, token, fingerprint):
@@ -105,6 +92,11 @@ class JobStore:
             if tags := tag_rows(job.arn, job.request.get("jobTags", ())):
                 connection.execute(insert(TAGS), tags)
         return job
+
+    def require_room(self, job: Job) -> None:
+        """Raise what `add` would raise over the names and the parent of a new job, and keep nothing."""
+        with self._database.read() as connection:
+            _require_room(connection, job)
 
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Job | None:
         """The job that this token made before; raises TokenMismatch when it came with another request."""
@@ -235,7 +227,7 @@ class JobStore:
 
 
 def _require_room(connection: Connection, job: Job) -> None:
-    """Raise NameTaken or Gone where a new job cannot be kept; locks its parent until the transaction ends."""
+    """Raise NameTaken or Gone where a new job cannot be kept."""
     resources.refuse_name(connection, JOBS, job.region, job.name, member="jobName")
     model_name = job.request["customModelName"]
     holds = MODEL_NAMES.c.region == job.region, MODEL_NAMES.c.name == model_name
@@ -243,7 +235,7 @@ def _require_room(connection: Connection, job: Job) -> None:
         raise NameTaken("customModelName", model_name)
     base_arn = job.request["baseModelIdentifier"]
     if ":custom-model/" in base_arn:
-        parent = select(MODELS.c.arn).where(MODELS.c.arn == base_arn).with_for_update()
+        parent = select(MODELS.c.arn).where(MODELS.c.arn == base_arn)
         if connection.execute(parent).first() is None:
             raise Gone(base_arn)
 

@@ -139,7 +139,7 @@ class ModelStore:
     def delete(self, arn: str) -> None:
         """Delete a model, its tags and its hold on the name; raises InUse while something needs it, Gone."""
         with self._database.write() as connection:
-            row = connection.execute(select(MODELS).where(MODELS.c.arn == arn).with_for_update()).first()
+            row = connection.execute(select(MODELS).where(MODELS.c.arn == arn)).first()
             if row is None:
                 raise Gone(arn)
             _refuse_if_used(connection, arn)
@@ -168,7 +168,7 @@ def hold_model(connection: Connection, arn: str) -> None:
     Raises Gone where it was deleted before.
     """
     if ":custom-model/" in arn:
-        row = connection.execute(select(MODELS.c.arn).where(MODELS.c.arn == arn).with_for_update()).first()
+        row = connection.execute(select(MODELS.c.arn).where(MODELS.c.arn == arn)).first()
         if row is None:
             raise Gone(arn)
 

@@ -95,7 +95,7 @@ def _find(connection: Connection, arn: str) -> Policy:
 
 def _locked(connection: Connection, arn: str) -> Policy:
     """The policy, which stays locked until the transaction ends; raises NoPolicy."""
-    connection.execute(select(POLICIES.c.key).where(POLICIES.c.arn == arn).with_for_update())
+    connection.execute(select(POLICIES.c.key).where(POLICIES.c.arn == arn))
     return _find(connection, arn)
 
 

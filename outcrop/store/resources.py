@@ -34,7 +34,7 @@ def earlier(connection: Connection, table: Table, region: str, token: str | None
 
 def locked(connection: Connection, table: Table, arn: str) -> Row[Any]:
     """The row of this ARN, nobody else's to change until the transaction ends; raises Gone."""
-    row = connection.execute(select(table).where(table.c.arn == arn).with_for_update()).first()
+    row = connection.execute(select(table).where(table.c.arn == arn)).first()
     if row is None:
         raise Gone(arn)
     return row

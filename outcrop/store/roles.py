@@ -103,7 +103,7 @@ class TooMuch(Exception):
 
 def _key(connection: Connection, name: str) -> str:
     """The key of an existing role, which stays locked until the transaction ends; raises NoRole."""
-    query = select(ROLES.c.key).where(ROLES.c.key == name.lower()).with_for_update()
+    query = select(ROLES.c.key).where(ROLES.c.key == name.lower())
     key = connection.scalar(query)
     if key is None:
         raise NoRole(name)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from outcrop.lifecycle import check
 from outcrop.records import Throughput
@@ -80,20 +79,6 @@ class ThroughputStore:
         The same token with the same fingerprint gives the earlier one. Raises TokenMismatch, NameTaken, Gone (the
         custom model was deleted meanwhile), OverQuota when all units of all regions would pass the quota.
         """
-        try:
-            return self._add(throughput, token, fingerprint, quota, tags)
-        except IntegrityError:
-            # Another transaction was faster (PostgreSQL only); what it wrote can be seen now and tells the reason.
-            return self._add(throughput, token, fingerprint, quota, tags)
-
-    def _add(
-        self,
-        throughput: Throughput,
-        token: str | None,
-        fingerprint: str,
-        quota: int | None,
-        tags: Iterable[Mapping[str, str]],
-    ) -> Throughput:
         with self._database.write() as connection:
             if made := resources.earlier(connection, THROUGHPUTS, throughput.region, token, fingerprint):
                 return _throughput(made)

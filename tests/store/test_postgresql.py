@@ -1,0 +1,140 @@
+"""PostgreSQL beside SQLite: its tables by the same steps, one writer at a time, and a reader's still view."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Executable, func, insert, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateTable
+
+from outcrop.errors import OutcropError
+from outcrop.migrations import opened
+from outcrop.store.database import PATIENCE, Database, metadata
+from outcrop.store.jobs import JOBS, JobStore
+from outcrop.store.listing import Cursor, Listing, page_of
+from outcrop.store.models import MODEL_NAMES, MODELS
+from outcrop.store.refusals import NameTaken, OverQuota
+from outcrop.store.tags import TAGS, TagStore
+from outcrop.store.throughputs import THROUGHPUTS, ThroughputStore
+from tests.store.resources import REGION, at, job, throughput
+
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def fresh(postgresql_url: str) -> Iterator[Database]:
+    """A PostgreSQL schema with every table, as a server's first start makes it."""
+    database = opened(postgresql_url)
+    yield database
+    database.close()
+
+
+def test_tables_compile_for_postgresql() -> None:
+    for table in metadata.sorted_tables:
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=DIALECT))
+
+
+def test_a_list_compiles_for_postgresql() -> None:
+    listing = Listing(
+        equals={"status": "Failed"},
+        name_contains="x",
+        created_after=at(0),
+        created_before=at(9),
+        after=Cursor(at(3), "arn:x"),
+    )
+    for table in (JOBS, MODELS, THROUGHPUTS):
+        statement = str(page_of(table, REGION, listing).compile(dialect=DIALECT))
+        assert "LIKE" not in statement
+        assert "LIMIT" in statement
+
+
+def test_the_steps_lead_to_the_tables_that_the_code_expects(fresh: Database) -> None:
+    with fresh.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_other_databases_are_refused_by_their_name() -> None:
+    with pytest.raises(OutcropError, match="mysql databases are not known here: use SQLite or PostgreSQL"):
+        Database("mysql://nobody@nowhere/x")
+
+
+def waits(connection: Connection) -> bool:
+    """Whether some other connection waits for its turn to write."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    return bool(connection.execute(text(waiting)).scalar_one())
+
+
+def meanwhile(database: Database, change: Executable, act: Callable[[], object]) -> list[str]:
+    """Act in another thread while a writer is about to make a change; how the act ended."""
+    ends: list[str] = []
+
+    def go() -> None:
+        try:
+            act()
+        except OverQuota:
+            ends.append("over the quota")
+        else:
+            ends.append("kept")
+
+    thread = threading.Thread(target=go)
+    with database.write() as first:
+        thread.start()
+        while thread.is_alive() and not waits(first):
+            time.sleep(0.005)
+        first.execute(change)
+    thread.join()
+    return ends
+
+
+def test_units_that_two_create_at_once_stay_within_the_quota(fresh: Database) -> None:
+    store, other = ThroughputStore(fresh), throughput(1)
+    row = {name: getattr(other, name) for name in type(other).__dataclass_fields__}
+    change = insert(THROUGHPUTS).values(**row, fingerprint="")
+    assert meanwhile(fresh, change, lambda: store.add(throughput(2), quota=1)) == ["over the quota"]
+    assert [kept.arn for kept in store.wanted()] == [other.arn]
+
+
+def test_tags_that_two_put_at_once_stay_within_the_limit(fresh: Database) -> None:
+    store, change = TagStore(fresh), insert(TAGS).values(arn="a", key="1", value="")
+    assert meanwhile(fresh, change, lambda: store.put("a", [{"key": "2", "value": ""}], 1)) == ["over the quota"]
+    assert store.of("a") == [{"key": "1", "value": ""}]
+
+
+def test_a_name_that_two_take_at_once_is_told_to_the_later_as_taken(fresh: Database) -> None:
+    store, change = JobStore(fresh), insert(MODEL_NAMES).values(region=REGION, name="model-1", holder="another")
+    refused: list[NameTaken] = []
+
+    def add() -> None:
+        try:
+            store.add(job(1), None, "")
+        except NameTaken as fault:
+            refused.append(fault)
+
+    meanwhile(fresh, change, add)
+    assert [(fault.member, fault.name) for fault in refused] == [("customModelName", "model-1")]
+
+
+def test_a_reader_sees_one_moment(fresh: Database) -> None:
+    tags, count = TagStore(fresh), select(func.count()).select_from(TAGS)
+    with fresh.read() as connection:
+        assert connection.execute(count).scalar_one() == 0
+        tags.put("a", [{"key": "1", "value": ""}], 50)
+        assert connection.execute(count).scalar_one() == 0
+    with fresh.read() as connection:
+        assert connection.execute(count).scalar_one() == 1
+
+
+def test_nothing_is_written_through_a_read(fresh: Database) -> None:
+    with fresh.read() as connection, pytest.raises(DBAPIError, match="read-only transaction"):
+        connection.execute(insert(TAGS).values(arn="a", key="1", value=""))
+    TagStore(fresh).put("a", [{"key": "1", "value": ""}], 50)
+
+
+def test_a_writer_that_waits_too_long_says_so(fresh: Database) -> None:
+    with fresh.engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == f"{PATIENCE // 1000}s"
