@@ -12,7 +12,7 @@ import httpx
 from outcrop.directory import DataDirectory
 from tests.port import KeptPort
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 class Server:
@@ -75,7 +75,7 @@ class Server:
     def _end(self, number: signal.Signals) -> None:
         if self._child is not None:
             self._child.send_signal(number)
-            self._child.wait(30)
+            self._child.wait(60)
             self._child = None
 
     def log(self) -> str:

@@ -52,14 +52,20 @@ def make_weights(kind: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server of this test alone, as other weights change what every caller of the id gets."""
-    server = Server(tmp_path / "data").start()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of these tests alone, as other weights change what every caller of the id gets."""
+    server = Server(tmp_path_factory.mktemp("own-weights") / "data").start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server, and this process as its customer's shell."""
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    return running
 
 
 @pytest.fixture
@@ -145,6 +151,7 @@ def test_own_weights_train_and_serve(  # noqa: PLR0917
     for model_id in (provisioned, BASE):
         said = json.loads(runtime.invoke_model(modelId=model_id, body=body)["body"].read())
         assert 0 < said["results"][0]["tokenCount"] <= 8
+    bedrock.delete_provisioned_model_throughput(provisionedModelId=provisioned)
 
 
 def test_too_little_memory_is_the_jobs_failure_message(own: Server, pairs: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ REGION = "us-east-1"
 BASE_ARN = f"arn:aws:bedrock:{REGION}::foundation-model/{LONG}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/BedrockCustomizationRole"
 SPEC = Spec()
+CATALOG = Catalog.load()
 SESSION = boto3.Session()
 
 
@@ -183,7 +184,7 @@ def rooms_over(root: Path, clock: Clock, wake: Callable[[], None], **fleet: Any)
         (root / name).mkdir()
     database = Database("sqlite://")
     database.create()
-    store, catalog = Store.over(database), Catalog.load()
+    store, catalog = Store.over(database), CATALOG
     return Rooms(
         account=ACCOUNT,
         store=store,

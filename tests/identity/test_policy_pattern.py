@@ -86,6 +86,6 @@ def test_broken_variables_are_refused(text: str) -> None:
 
 def test_a_hostile_pattern_is_quick() -> None:
     pattern = Pattern.parse("*a" * 60 + "b", arn=True)
-    started = time.perf_counter()
+    started = time.process_time()
     assert not pattern.matches("a" * 4000, {})
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

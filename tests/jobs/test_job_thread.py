@@ -10,20 +10,19 @@ from tests.jobs.world import WHOLE, World
 
 
 def wait(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_a_wake_starts_a_job_at_once(world: World) -> None:
+def test_a_wake_starts_a_job_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "IDLE_SECONDS", 3600.0)  # by itself the loop would not look again
     world.scheduler.start()
     time.sleep(0.1)
     job = world.job(["wait go", *WHOLE])
-    before = time.monotonic()
     world.scheduler.wake()
     wait(lambda: world.runs(job))
-    assert time.monotonic() - before < scheduler.IDLE_SECONDS / 2
     (world.place(job) / "go").touch()
     wait(lambda: world.now(job).status == "Completed")
     world.scheduler.stop()

@@ -229,7 +229,7 @@ def serving(root: Path) -> Iterator[None]:
             process.wait()
 
 
-def wait(true: object, seconds: float = 30.0) -> None:
+def wait(true: object, seconds: float = 60.0) -> None:
     assert callable(true)
     end = time.monotonic() + seconds
     while not true():

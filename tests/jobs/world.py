@@ -162,7 +162,7 @@ class World:
         path = self.place(job) / "runs"
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
-    def until(self, true: Callable[[], object], seconds: float = 20.0) -> None:
+    def until(self, true: Callable[[], object], seconds: float = 60.0) -> None:
         """Tick until something is true."""
         end = time.monotonic() + seconds
         while not true():

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def test_lines(client: ObjectClient, content: bytes, lines: list[bytes]) -> None
 
 
 def test_what_says_no_says_it_at_once(client: ObjectClient, server: S3Server, tmp_path: Path) -> None:
-    started = time.monotonic()
+    client = ObjectClient(patience=30, sleep=lambda seconds: pytest.fail(f"it waits for {seconds} s"))
     with pytest.raises(ObjectMissing, match=r"s3://bucket/none: NoSuchKey: The specified key does not exist\."):
         client.download("s3://bucket/none", tmp_path / "in")
     with pytest.raises(BucketMissing, match="NoSuchBucket"):
@@ -94,7 +93,6 @@ def test_what_says_no_says_it_at_once(client: ObjectClient, server: S3Server, tm
         client.exists("s3://bucket/no/k")
     assert not (tmp_path / "in").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    assert time.monotonic() - started < 10
 
 
 def test_wrong_keys_are_refused(client: ObjectClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from outcrop.store.database import Database
 from outcrop.store.store import Store
 from tests.store.resources import LONG_ID, REGION, deployment, job, model, throughput
 
+CATALOG = Catalog.load()
 ECHO = (sys.executable, str(Path(__file__).parent.parent / "echo_engine.py"))
 
 
@@ -53,7 +54,7 @@ class World:
         (root / "logs").mkdir()
         database = Database("sqlite://")
         database.create()
-        self.store, self.catalog = Store.over(database), Catalog.load()
+        self.store, self.catalog = Store.over(database), CATALOG
         self.base = write_weights(root / "base")
         self.store.models.use_weights(LONG_ID, str(self.base))
         self.options = options

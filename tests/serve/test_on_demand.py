@@ -62,8 +62,10 @@ def test_an_idle_deployment_holds_nothing_and_comes_back(tmp_path: Path) -> None
         arn = world.deploy(1, custom.arn)
         assert world.deployed(arn).status == "Active"
         until(lambda: not world.pids())
-        assert world.ask(arn, "again") == f"{custom.id}: again"
-        [pid] = world.pids()
+        # Held by the lease: without it the engine may go between these lines.
+        with world.fleet.lease(arn, REGION, 1) as lease:
+            assert lease.line.complete(lease.model, prompt("again"))[0] == f"{custom.id}: again"
+            [pid] = world.pids()
         until(lambda: not alive(pid))
         found = world.store.deployments.by_arn(arn)
         assert found is not None
@@ -96,8 +98,10 @@ def test_an_idle_adapter_leaves_an_engine_that_stays(tmp_path: Path) -> None:
         arn = world.deploy(2, blue.arn)
         world.deployed(arn)
         until(lambda: world.health(world.base)["models"] == ["base", red.id])
-        assert world.ask(arn) == f"{blue.id}: hello"
-        assert blue.id in world.health(world.base)["models"]
+        # Held by the lease: without it the adapter may go between these lines.
+        with world.fleet.lease(arn, REGION, 1) as lease:
+            assert lease.line.complete(lease.model, prompt("hello"))[0] == f"{blue.id}: hello"
+            assert blue.id in world.health(world.base)["models"]
     finally:
         world.close()
 

@@ -32,10 +32,10 @@ def spend(world: World, target: str) -> str:
     return "answered"
 
 
-def test_a_flood_of_one_throughput_leaves_another_s_units_untouched(world: World) -> None:
-    red, blue = world.model(1), world.model(2)
-    flooded, quiet = world.serve(1, red.arn), world.serve(2, blue.arn, units=2)
-    row = world.catalog.find("amazon.titan-text-express-v1")
+def test_a_flood_of_one_throughput_leaves_another_s_units_untouched(still: World) -> None:
+    red, blue = still.model(1), still.model(2)
+    flooded, quiet = still.serve(1, red.arn), still.serve(2, blue.arn, units=2)
+    row = still.catalog.find("amazon.titan-text-express-v1")
     assert row is not None
     a_minute = row.tokens_per_minute_per_unit
     ended = threading.Event()
@@ -43,22 +43,20 @@ def test_a_flood_of_one_throughput_leaves_another_s_units_untouched(world: World
 
     def pour() -> None:
         while not ended.is_set():
-            flood[spend(world, flooded)] += 1
+            flood[spend(still, flooded)] += 1
 
-    start = time.monotonic()
     with ThreadPoolExecutor(8) as callers:
         pouring = [callers.submit(pour) for _ in range(4)]
-        until(lambda: flood["refused"] > 50, 30)
+        until(lambda: flood["refused"] > 50)
         # The other one has its two units to the last token, in the middle of the flood.
-        answers = Counter(callers.map(lambda _: spend(world, quiet), range(2 * a_minute // ASK)))
+        answers = Counter(callers.map(lambda _: spend(still, quiet), range(2 * a_minute // ASK)))
         ended.set()
     for each in pouring:
         each.result()
-    minutes = (time.monotonic() - start) / 60
     assert answers == {"answered": 2 * a_minute // ASK}
-    assert spend(world, quiet) == "refused" or minutes > ASK / (2 * a_minute)
-    # The flood got what its unit promises, a full bucket and what flowed in meanwhile, and no token more.
-    assert a_minute <= flood["answered"] * ASK <= a_minute * (1 + minutes) + ASK
+    assert spend(still, quiet) == "refused"
+    # The flood got what its unit promises, a full bucket, and no token more.
+    assert flood["answered"] == a_minute // ASK
 
 
 def test_a_throughput_is_renamed_and_moved_to_a_sibling_and_to_the_base_under_load(world: World) -> None:
@@ -105,7 +103,7 @@ def test_a_dead_engine_breaks_its_own_streams_and_no_other_s(world: World) -> No
             try:
                 async for _ in lease.line.stream(lease.model, prompt("slow stream")):
                     pieces[target] += 1
-                    if target == living and pieces[target] > 60:
+                    if target == living and pieces[target] > 25:
                         return "went on"
             except ModelErrorException:
                 return "broke off"

@@ -1,8 +1,10 @@
 """One server after another over a training job: told to end, the first leaves its child, the next one adopts it.
 
-And what a stop takes from the API's answer to the job's end.
+And a stop, from the API's answer to the job's end.
 """
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,10 +50,12 @@ def status(bedrock: Any, arn: str) -> str:
 
 @pytest.mark.slow
 def test_a_server_that_is_told_to_end_leaves_its_child_and_the_next_adopts_it(server: Server) -> None:
-    bedrock, arn, place = begin(server, 160)
+    bedrock, arn, place = begin(server, 100)
     child = (place / "lock").read_text()
+    os.kill(int(child), signal.SIGSTOP)  # however long the server takes to end, the job is not over
     server.stop()
     before = reached(place)
+    os.kill(int(child), signal.SIGCONT)
     wait(lambda: reached(place) > before)
     server.start()
     wait(lambda: status(bedrock, arn) == "Completed")
@@ -60,14 +64,9 @@ def test_a_server_that_is_told_to_end_leaves_its_child_and_the_next_adopts_it(se
 
 
 @pytest.mark.slow
-def test_a_stop_answers_at_once_and_ends_the_job_within_seconds(server: Server) -> None:
+def test_a_stop_ends_a_job_that_would_go_on_for_minutes(server: Server) -> None:
     bedrock, arn, place = begin(server, 20_000)
-    asked = time.monotonic()
     bedrock.stop_model_customization_job(jobIdentifier=arn)
-    answered = time.monotonic() - asked
-    at = reached(place)
+    assert status(bedrock, arn) in {"Stopping", "Stopped"}
     wait(lambda: status(bedrock, arn) == "Stopped")
-    took = time.monotonic() - asked
-    print(f"answered after {answered:.3f} s, stopped after {took:.3f} s and {reached(place) - at} steps")
-    assert answered < 2.0
-    assert took < 10.0
+    assert reached(place) < 10_000

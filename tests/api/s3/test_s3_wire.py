@@ -103,7 +103,7 @@ def test_parts_by_presigned_urls(client: Any, bucket: str) -> None:
 
 def test_requests_follow_each_other_on_one_connection(server: S3Server, bucket: str, refused: Refused) -> None:
     """botocore takes the status of an answer to an unneeded 100-continue for that of the connection's next request."""
-    client = server.client(retries={"total_max_attempts": 1}, read_timeout=5)
+    client = server.client(retries={"total_max_attempts": 1}, read_timeout=60)
     for key in ("a", "b"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
         client.put_object(Bucket=bucket, Key=key, Body=b"1")
