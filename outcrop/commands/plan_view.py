@@ -130,7 +130,7 @@ def _notes(console: Console, checked: Survey) -> None:
 
 
 def _time(span: Duration, found: Calibration) -> Rows:
-    where = found.device if found.device != "cpu" else f"{found.threads} threads"
+    where = found.device if found.device != "cpu" else counted(found.threads, "thread")
     cached = ", kept from an earlier plan" if found.cached else ""
     rows: Rows = [
         ("the whole job", Text(f"{clock(span.low)} to {clock(span.high)}", style="bold")),
@@ -148,13 +148,19 @@ def _time(span: Duration, found: Calibration) -> Rows:
 
 
 def _room(memory: MemoryNeed, disk: DiskNeed) -> Rows:
-    source = "measured in the largest step" if memory.source == "calibration" else "reckoned, not measured"
+    measured = memory.source == "calibration"
+    need = f"{size(memory.needed)}, measured in the largest step"
+    if not measured:
+        need = f"{size(memory.low)} to {size(memory.high)}, reckoned and not measured"
     parts = (
         f"{size(memory.parameters)} weights, {size(memory.gradients)} gradients, {size(memory.optimizer)} optimizer, "
         f"{size(memory.activations)} activations, {size(memory.process)} the program itself"
     )
+    told = _enough(need, size(memory.available), memory.fits)
+    if memory.fits and memory.high > memory.available:
+        told = Text(f"{need}; {size(memory.available)} are free: it may be too little", style="yellow")
     return [
-        ("memory", _enough(f"{size(memory.needed)} ({source})", size(memory.available), memory.fits)),
+        ("memory", told),
         ("", parts),
         ("disk", _enough(f"{size(disk.needed)} while it runs", size(disk.free), disk.fits)),
         ("", f"{size(disk.result)} stay: the finished weights"),

@@ -19,13 +19,19 @@ from outcrop.sources.look import Look, adapter_rank, look
 
 TOKENS_AT_ONCE: Final = 4096
 """Tokens that go through the model together on a CPU; a longer example goes alone (train/text.py)."""
-GRADIENT, OPTIMIZER = 4, 8
-"""Bytes of a trained number: its gradient, and AdamW's two moments, all float32."""
+MASTER, GRADIENT, OPTIMIZER = 4, 4, 8
+"""Bytes of a trained number: itself, its gradient, and AdamW's two moments, all float32."""
 PROCESS: Final = 400 << 20
 """Bytes of a training process without weights: torch, transformers and what they keep (measured: 380 to 450 MB).
 sources/memory.py has a bound from below, for a no that is sure."""
-LOGIT: Final = 30
-"""Bytes of one number in a label's row of logits, in all its forms."""
+KERNELS: Final = 100 << 20
+"""Bytes that a first step in bfloat16 adds to it on a CPU, whatever its size: oneDNN's kernels and their buffers."""
+DOUBT: Final = 1.4
+"""What the formula is divided by and multiplied with: runs were measured from 0.85 to 1.13 of it."""
+AGAIN: Final = 1.1
+"""The same for a peak that was measured: no two runs of a program have quite the same."""
+LOGITS: Final = {"lora": 2**24, "full": 2**27}
+"""Logits that there are at one time at most: the head is scored in chunks (train/likelihood.py)."""
 SHARD: Final = 5
 """Bytes of a token in a shard: its id and its label mark."""
 
@@ -43,6 +49,10 @@ class MemoryNeed:
     process: int
     """Python, torch and what else is there before any weights."""
     needed: int
+    """The most likely."""
+    low: int
+    high: int
+    """A run's peak lies between these two."""
     available: int
 
     @property
@@ -87,25 +97,31 @@ def trained(spec: TrainSpec, seen: Look) -> int:
 def reckoned(spec: TrainSpec, plan: Foresight) -> MemoryNeed:
     """From the weights' headers and a formula."""
     seen = look(Path(spec.base), spec.base_name)
-    number = 4 if spec.method == "full" else memory.number_bytes(seen.width)
+    number = memory.number_bytes(seen.width)
     numbers = trained(spec, seen)
-    factors = 0 if spec.method == "full" else numbers * 4
+    # Factors in float32, or the float32 masters of weights that multiply in bfloat16.
+    beside = numbers * MASTER if spec.method == "lora" or number == 2 else 0
     at_once = max(plan.longest, min(TOKENS_AT_ONCE, spec.batch_size * plan.longest))
+    labels = at_once * plan.scored_tokens / max(1, plan.tokens)
     parts = {
-        "parameters": seen.parameters * number + factors,
+        "parameters": seen.parameters * number + beside,
         "gradients": numbers * GRADIENT,
         "optimizer": numbers * OPTIMIZER,
-        "activations": at_once * _activation_bytes(seen, number, plan.scored_tokens / max(1, plan.tokens)),
-        "process": PROCESS,
+        "activations": at_once * _token_bytes(seen, number) + _logit_bytes(seen, spec, number, labels),
+        "process": PROCESS + (KERNELS if number == 2 else 0),
     }
-    return MemoryNeed(source="formula", **parts, needed=sum(parts.values()), available=memory.here().free)
+    # While weights are loaded they are there as they are stored, too.
+    needed = max(sum(parts.values()), PROCESS + seen.bytes + seen.parameters * number)
+    low, high = round(needed / DOUBT), round(needed * DOUBT)
+    return MemoryNeed(source="formula", **parts, needed=needed, low=low, high=high, available=memory.here().free)
 
 
 def measured(spec: TrainSpec, found: Calibration) -> MemoryNeed:
     """From the largest step of the plan, as it really ran."""
     seen = look(Path(spec.base), spec.base_name)
     numbers = found.trainable_parameters
-    weights = found.parameters * (2 if found.dtype in ("bfloat16", "float16") else 4)
+    narrow = found.dtype in ("bfloat16", "float16")
+    weights = found.parameters * (2 if narrow else 4) + (numbers * MASTER if spec.method == "full" and narrow else 0)
     gradients, optimizer = numbers * GRADIENT, numbers * OPTIMIZER
     on_device = found.device_peak_bytes
     peak = on_device or found.peak_bytes
@@ -118,6 +134,8 @@ def measured(spec: TrainSpec, found: Calibration) -> MemoryNeed:
         activations=max(0, peak - weights - gradients - optimizer - process),
         process=process,
         needed=peak,
+        low=round(peak / AGAIN),
+        high=round(peak * AGAIN),
         available=found.device_total_bytes or memory.here().free,
     )
 
@@ -147,17 +165,20 @@ def _result(spec: TrainSpec, seen: Look) -> int:
     return seen.lora_parameters(rank) * sizes.NUMBER
 
 
-def _activation_bytes(seen: Look, number: int, scored: float) -> int:
-    """Bytes that one token leaves behind for the backward pass, `scored` of all tokens being labels.
+def _token_bytes(seen: Look, number: int) -> int:
+    """Bytes that one token leaves behind for the backward pass.
 
     Of each layer some 22 vectors of the width (norms, queries, keys, values, attention, residuals, the adapters'
-    inputs) and 5.5 of the inner width (gate, up, their product, and its derivative); in bfloat16 about half of them are
-    float32 all the same. A label has its row of logits several times over: as computed, as float32, their softmax, and
-    the gradients of these. Fitted to the bundled base: docs/decisions/estimates.md has the figures.
+    inputs) and 5.5 of the inner width (gate, up, their product, and its derivative).
     """
     config = seen.config
     layers = int(config.get("num_hidden_layers", config.get("n_layer", 1)))
     inner = int(config.get("intermediate_size") or 4 * seen.width)
-    vocabulary = int(config.get("vocab_size", 0))
-    vectors = layers * (22 * seen.width + 5.5 * inner) * (3 if number == 2 else 4)
-    return round(vectors + scored * vocabulary * LOGIT)
+    return round(layers * (22 * seen.width + 5.5 * inner) * number)
+
+
+def _logit_bytes(seen: Look, spec: TrainSpec, number: int, labels: float) -> int:
+    """Bytes of the logits that there are at one time, and, where the head learns, of its gradient in float32."""
+    vocabulary = int(seen.config.get("vocab_size", 0))
+    held = min(labels * vocabulary, LOGITS["full" if spec.method == "full" else "lora"]) * number
+    return round(held + (vocabulary * seen.width * GRADIENT if spec.method == "full" else 0))
