@@ -164,10 +164,14 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out), in x's dtype."""
         rows = x.reshape(-1, self.in_features)
-        acting = [found for name in self._switch[0].acting if (found := self.factors.get(name)) is not None]
+        acting = self.acting()
         flat = [part for one in acting for part in (one.a.to(rows.dtype), one.b.to(rows.dtype))]
         y: Tensor = _Product.apply(rows, self.weight, self.bias, tuple(one.scale for one in acting), *flat)  # type: ignore[no-untyped-call]
         return y.view(*x.shape[:-1], self.out_features)
+
+    def acting(self) -> list[Factors]:
+        """The factors that act now."""
+        return [found for name in self._switch[0].acting if (found := self.factors.get(name)) is not None]
 
 
 class _Product(torch.autograd.Function):

@@ -23,6 +23,9 @@ KEPT: Final = 1024
 Runs = Sequence[tuple[int, int]]
 """(length, count) of neighbouring segments of one length."""
 
+Heads = tuple[Tensor, Tensor, Tensor]
+"""Query (heads, T, d), key and value (kv heads, T, d)."""
+
 
 def attention(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float) -> Tensor:
     """Attention within segments that lie end to end.
@@ -33,10 +36,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: floa
     return found
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float) -> tuple[Tensor, list[Tensor]]:
+def attend(heads: Heads, runs: Runs, scale: float) -> tuple[Tensor, list[Tensor]]:
     """What attention() returns, and the shares that descend() wants: without a record of how it came about."""
-    heads, length, width = query.shape
-    out = query.new_empty(length, heads, width)
+    query, key, value = heads
+    out = query.new_empty(query.shape[1], query.shape[0], query.shape[2])
     kept: list[Tensor] = []
     for place in _places(runs):
         q, k, v = (_apart(one, place, key.shape[0]) for one in (query, key, value))
@@ -45,22 +48,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float) 
 
 
 def descend(  # noqa: PLR0917
-    above: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    kept: Sequence[Tensor],
-    runs: Runs,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+    above: Tensor, heads: Heads, out: Tensor, kept: Sequence[Tensor], runs: Runs, scale: float
+) -> Heads:
     """Gradients of query, key and value, in their shapes, from that of attend()'s answers and what it returned."""
-    along, answers = above.transpose(0, 1), out.transpose(0, 1)
+    query, key, value = heads
     # As (T, heads, d) in memory, like what the projections made.
-    found = tuple(torch.empty_like(one.transpose(0, 1)).transpose(0, 1) for one in (query, key, value))
+    found = tuple(torch.empty_like(one.transpose(0, 1)).transpose(0, 1) for one in heads)
     shares = iter(kept)
     for place in _places(runs):
-        q, k, v, o, d = (_apart(one, place, key.shape[0]) for one in (query, key, value, answers, along))
+        rows = (query, key, value, out.transpose(0, 1), above.transpose(0, 1))
+        q, k, v, o, d = (_apart(one, place, key.shape[0]) for one in rows)
         for piece, target in zip(_Segments(q, k[:, 0], v[:, 0], scale).descend(o, d, shares), found, strict=True):
             _lay(piece, target, place)
     return found[0], found[1], found[2]
@@ -72,7 +69,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float) -> Tensor:  # noqa: PLR0917
         """See attention()."""
-        out, kept = attend(query, key, value, runs, scale)
+        out, kept = attend((query, key, value), runs, scale)
         ctx.save_for_backward(query, key, value, out, *kept)
         ctx.runs, ctx.scale = runs, scale
         return out
@@ -81,7 +78,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key and value."""
         query, key, value, out, *kept = ctx.saved_tensors
-        return *descend(gradients[0], query, key, value, out, kept, ctx.runs, ctx.scale), None, None
+        return *descend(gradients[0], (query, key, value), out, kept, ctx.runs, ctx.scale), None, None
 
 
 class _Segments:
@@ -154,7 +151,7 @@ def _products_of(dtype: torch.dtype) -> Iterator[None]:
     if dtype != torch.bfloat16:
         yield
         return
-    settings = torch.backends.mkldnn.matmul
+    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # made as torch is imported
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     try:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from outcrop.errors import OutcropError
-from outcrop.train import attention
+from outcrop.train import attention, block
 from outcrop.train.likelihood import head_likelihood, negative_log_likelihood
 
 TRIED: Final = 6
@@ -40,6 +40,8 @@ class Layout:
     """Whether the model can be told which places' logits are wanted."""
     head: nn.Linear | None = None
     """What alone makes logits of the last hidden states, where that was tried."""
+    blocks: bool = False
+    """Whether the layers were replaced by blocks, which leave out what is not wanted at the end."""
 
     @classmethod
     def of(cls, model: Any) -> "Layout":
@@ -55,7 +57,8 @@ class Layout:
         if reason is not None:
             model.set_attn_implementation(usual)
             return cls(model, reason, keeps)
-        return cls(model, None, keeps, _head(model))
+        head = _head(model)
+        return cls(model, None, keeps, head, head is not None and _in_blocks(model))
 
     def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor) -> Tensor:
         """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only."""
@@ -75,7 +78,10 @@ class Layout:
         """The negative log-likelihood of `targets` at those places, summed, times `share`; float32."""
         if self.head is None:
             return negative_log_likelihood(self.logits(ids, positions, segments, rows), targets, share)
-        hidden = _hidden(self.model, ids, positions, segments)[0, rows]
+        if self.blocks:
+            hidden = _hidden(self.model, ids, positions, segments, wanted=rows)[0]
+        else:
+            hidden = _hidden(self.model, ids, positions, segments)[0, rows]
         return head_likelihood(hidden, self.head.weight, self.head.bias, targets, share)
 
     def _pass(self, rows: Tensor, **given: Any) -> Tensor:
@@ -90,10 +96,10 @@ def _attention_of(model: Any) -> str:
     return str(model.config.get_text_config()._attn_implementation)
 
 
-def _hidden(model: Any, ids: Tensor, positions: Tensor, segments: Sequence[int]) -> Tensor:
+def _hidden(model: Any, ids: Tensor, positions: Tensor, segments: Sequence[int], **more: Tensor) -> Tensor:
     """(1, T, width): what the head is given."""
     found: Tensor = model.base_model(
-        input_ids=ids, position_ids=positions, segments=tuple(segments), use_cache=False
+        input_ids=ids, position_ids=positions, segments=tuple(segments), use_cache=False, **more
     ).last_hidden_state
     return found
 
@@ -109,6 +115,19 @@ def _head(model: Any) -> nn.Linear | None:
         made = head(_hidden(model, places, places, (TRIED,)))
     # To the last bit: what bends large logits leaves those of fresh weights nearly as they are.
     return head if torch.equal(made, logits) else None
+
+
+def _in_blocks(model: Any) -> bool:
+    """Replace the layers by blocks where the model then says the same, and tell whether that is so."""
+    with torch.no_grad():
+        before, _, _ = _tried(model)
+        if not block.install(model):
+            return False
+        after, _, _ = _tried(model)
+    if (after - before).abs().max() <= APART[next(model.parameters()).dtype] * before.abs().max().clamp_min(1e-6):
+        return True
+    block.remove(model)
+    return False
 
 
 def _mixes(model: Any) -> str | None:

@@ -100,7 +100,7 @@ def _times(found: Tensor | None, above: Tensor) -> Tensor | None:
 
 
 def _descend(logits: Tensor, targets: Tensor, share: float, slopes: Tensor | None) -> Tensor:
-    """The sum (float64) over all labels; the gradient of its `share` goes into `slopes`, maybe the logits' own place."""
+    """The sum (float64) over all labels; the gradient of its `share` goes into `slopes`, maybe the logits."""
     found = logits.new_zeros((), dtype=torch.float64)
     for rows in _pieces(len(logits), max(1, CHUNK // max(1, logits.shape[1]))):
         label = targets[rows].unsqueeze(1)

@@ -203,7 +203,7 @@ def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch
         group["lr"] = learning_rate
     optimizer.zero_grad(set_to_none=True)
     tally = learner.learn(step)
-    norm = float(nn.utils.clip_grad_norm_(learner.parameters(), course.clip))
+    norm = _clip(learner.parameters(), course.clip)
     loss = tally.nll / tally.scored if tally.scored else 0.0
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise OutcropError(_no_number(step, loss, norm, learning_rate))
@@ -227,6 +227,16 @@ def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch
         learning_rate=learning_rate,
         gradient_norm=norm,
     )
+
+
+def _clip(parameters: list[nn.Parameter], most: float) -> float:
+    """The norm of all gradients; they are scaled down to `most` where it is larger, and not touched elsewhere."""
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    found = float(norm)
+    if found > most:
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return found
 
 
 def _no_number(step: int, loss: float, norm: float, learning_rate: float) -> str:

@@ -102,8 +102,6 @@ def gauge(spec: TrainSpec, plan: Plan, learner: "TextLearner", past: Sequence[Ma
 
 def _machine(learner: "TextLearner") -> "Machine | None":
     """What utilisation is reckoned from; None where the model's work cannot be counted."""
-    import torch
-
     from outcrop.train import flops
     from outcrop.train.gauge import Machine
 

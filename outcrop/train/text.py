@@ -5,7 +5,6 @@ adapters and plans; nothing of job directories, events or S3.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,9 +18,11 @@ from outcrop import weights
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
 from outcrop.lora import LoraAdapter
+from outcrop.train import heap
 from outcrop.train.chain import ALONE, Descent
 from outcrop.train.layout import Layout
 from outcrop.train.loop import Tally
+from outcrop.train.masters import Masters, can_narrow
 
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
 """Tokens that go through the model at once; a longer segment goes alone. Bounds memory, changes no loss."""
@@ -53,15 +54,19 @@ class TextLearner:
         adapter: LoraAdapter | None,
         descent: Descent = ALONE,
         *,
+        masters: Masters | None = None,
         token_budget: int | None = None,
     ) -> None:
-        """The layout's model carries the adapter already; None: all its weights are trained."""
+        """The layout's model carries the adapter already; None: all its weights are trained, or their masters."""
         self.layout, self.model, self.adapter = layout, layout.model, adapter
-        self._plan, self._descent = plan, descent
+        self._plan, self._descent, self._masters = plan, descent, masters
         first = next(self.model.parameters())
         self.device, self.dtype = first.device, first.dtype
         self._budget = token_budget or TOKEN_BUDGET[self.device.type]
-        self._parameters = adapter.parameters() if adapter is not None else list(self.model.parameters())
+        if masters is not None:
+            self._parameters = masters.parameters
+        else:
+            self._parameters = adapter.parameters() if adapter is not None else list(self.model.parameters())
 
     def parameters(self) -> list[nn.Parameter]:
         """See Learner."""
@@ -105,6 +110,8 @@ class TextLearner:
 
     def save(self, folder: Path, base: Path, base_name: str) -> None:
         """Write the result, an adapter or a whole model; see Descent.save."""
+        if self._masters is not None:
+            self._masters.widen()
         self._descent.save(self.model, self.adapter, folder, base, base_name)
 
     def _batches(self, shard: Shard, examples: NDArray[np.int64]) -> Iterator[Packed]:
@@ -122,21 +129,18 @@ class TextLearner:
             yield _lay(shard, pending, self.device)
 
     def _likelihood(self, batch: Packed, share: float = 1.0) -> Tensor:
-        with self._precision():
-            return self.layout.likelihood(
-                batch.ids, batch.positions, batch.segments, batch.rows, batch.targets, share
-            )
+        self._settle()
+        return self.layout.likelihood(batch.ids, batch.positions, batch.segments, batch.rows, batch.targets, share)
 
     def logits(self, batch: Packed) -> Tensor:
         """(labels, vocabulary): what the model says at the place before each label."""
-        with self._precision():
-            return self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows)
+        self._settle()
+        return self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows)
 
-    def _precision(self) -> AbstractContextManager[object]:
-        """On a GPU, whole models keep float32 masters and multiply in bfloat16; elsewhere weights say it all."""
-        if self.adapter is None and self.device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
+    def _settle(self) -> None:
+        """Let the model compute with what the parameters have become."""
+        if self._masters is not None:
+            self._masters.round()
 
 
 def load_learner(
@@ -156,14 +160,17 @@ def load_learner(
 
     `parent` is the folder of the adapter that the job starts from; `whole_parent`: the base is itself a custom model.
     """
+    heap.keep()
     torch.manual_seed(seed)
     descent = Descent.read(parent, whole_parent)
     if method == "lora":
         layout = Layout.of(weights.load_model(base, dtype, device))
         return TextLearner(layout, plan, descent.adapt(layout.model, rank, alpha, seed), descent)
-    layout = Layout.of(weights.load_model(base, torch.float32, device))
-    descent.open(layout.model)
-    return TextLearner(layout, plan, None, descent)
+    model = weights.load_model(base, torch.float32, device)
+    descent.open(model)
+    width = weights.choose_dtype(model.config, dtype, device)
+    masters = Masters(model, width) if width != torch.float32 and can_narrow(model) else None
+    return TextLearner(Layout.of(model), plan, None, descent, masters=masters)
 
 
 def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:

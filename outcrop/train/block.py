@@ -1,0 +1,230 @@
+"""The two halves of a Llama-like layer as one step of autograd each, for training on a CPU.
+
+Autograd keeps more than is needed and goes over memory more often than the products that are the work: norms in
+float32, sums of gradients, copies. Here each half is written out forwards and backwards. Only layers of classes whose
+arithmetic this is are taken, and the whole model is compared with itself before it is trained so (layout). Knows
+transformers' layers by their members; nothing of plans or losses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from outcrop.errors import OutcropError
+from outcrop.train import causal, norm
+from outcrop.train.attention import runs, sliding_window_spares
+from outcrop.train.bundle import Bundle, Wiring, wire
+
+KINDS: Final = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer"})
+"""Layers of transformers that are: norm, rotated attention, sum; norm, gated silu, sum."""
+
+
+class Block(nn.Module):
+    """In the place of a layer, around the same modules under the same names."""
+
+    def __init__(self, layer: Any, *, last: bool) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = layer.self_attn, layer.mlp
+        self.input_layernorm = layer.input_layernorm
+        self.post_attention_layernorm = layer.post_attention_layernorm
+        # In a tuple, so that torch does not take it for a submodule and state_dict stays the model's own.
+        self._replaced = (layer,)
+        self._last = last
+
+    @property
+    def replaced(self) -> Any:
+        """The layer that this one stands for."""
+        return self._replaced[0]
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        segments: Sequence[int] | None = None,
+        wanted: Tensor | None = None,
+        **rest: Any,
+    ) -> Tensor:
+        """As the layer's own; `wanted`: the places that matter afterwards, all that the last layer returns."""
+        # Qwen2 has windows in some of its layers and says so in each; Mistral in all of them.
+        everywhere = getattr(self.self_attn.config, "sliding_window", None)
+        window = getattr(self.self_attn, "sliding_window", everywhere)
+        if segments is None or position_embeddings is None or not sliding_window_spares(segments, window):
+            found: Tensor = self.replaced(
+                hidden_states,
+                attention_mask=attention_mask,
+                position_embeddings=position_embeddings,
+                segments=segments,
+                **rest,
+            )
+            return found if wanted is None or not self._last else found[:, wanted]
+        if attention_mask is not None:
+            raise OutcropError(f"{type(self.replaced).__name__} is not plainly causal, so segments cannot be packed")
+        x = self._attend(hidden_states[0], position_embeddings, tuple(runs(segments)))
+        if self._last and wanted is not None:
+            x = x.index_select(0, wanted)
+        return self._think(x).unsqueeze(0)
+
+    def _attend(self, x: Tensor, positions: tuple[Tensor, Tensor], segments: causal.Runs) -> Tensor:
+        attention, before = self.self_attn, self.input_layernorm
+        first, tensors = wire([attention.q_proj, attention.k_proj, attention.v_proj])
+        second, more = wire([attention.o_proj])
+        shape = _Shape(first, second, segments, attention.head_dim, attention.scaling, before.variance_epsilon)
+        cos, sin = (one[0].unsqueeze(1) for one in positions)
+        found: Tensor = _Attending.apply(x, before.weight, shape, cos, sin, *tensors, *more)  # type: ignore[no-untyped-call]
+        return found
+
+    def _think(self, x: Tensor) -> Tensor:
+        before = self.post_attention_layernorm
+        first, tensors = wire([self.mlp.gate_proj, self.mlp.up_proj])
+        second, more = wire([self.mlp.down_proj])
+        shape = _Shape(first, second, (), 0, 0.0, before.variance_epsilon)
+        found: Tensor = _Thinking.apply(x, before.weight, shape, *tensors, *more)  # type: ignore[no-untyped-call]
+        return found
+
+
+def install(model: Any) -> bool:
+    """Put blocks in the place of the layers of a model that has such; False, and nothing done, for another model."""
+    layers = getattr(model.base_model, "layers", None)
+    if not isinstance(layers, nn.ModuleList) or next(model.parameters()).device.type != "cpu":
+        return False
+    if any(type(layer).__name__ not in KINDS or not _plain(layer) for layer in layers):
+        return False
+    for place, layer in enumerate(layers):
+        layers[place] = Block(layer, last=place == len(layers) - 1)
+    return True
+
+
+def remove(model: Any) -> None:
+    """Put the layers back that install() replaced."""
+    layers = model.base_model.layers
+    for place, layer in enumerate(layers):
+        layers[place] = layer.replaced
+
+
+def _plain(layer: Any) -> bool:
+    """Whether the gate is bent by silu: the classes leave that to the configuration."""
+    return isinstance(layer.mlp.act_fn, nn.SiLU) or type(layer.mlp.act_fn).__name__ == "SiLUActivation"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a half's arithmetic follows beside its tensors."""
+
+    first: tuple[Wiring, ...]
+    second: tuple[Wiring, ...]
+    runs: causal.Runs
+    width: int
+    """Of a head."""
+    scale: float
+    eps: float
+
+    def bundles(self, tensors: Sequence[Tensor]) -> tuple[Bundle, Bundle]:
+        """Both sets of layers, of the tensors that wire() gave."""
+        left = iter(tensors)
+        return Bundle(self.first, left), Bundle(self.second, left)
+
+    def split(self, learns: Sequence[bool]) -> tuple[Sequence[bool], Sequence[bool]]:
+        """Which tensors learn, of either set."""
+        count = sum(1 + wiring.biased + 2 * len(wiring.scales) for wiring in self.first)
+        return learns[:count], learns[count:]
+
+
+class _Attending(torch.autograd.Function):
+    """x + o(attention(rotated q(norm x), rotated k(norm x), v(norm x)))."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917
+        ctx: Any, x: Tensor, weight: Tensor, shape: _Shape, cos: Tensor, sin: Tensor, *tensors: Tensor
+    ) -> Tensor:
+        """(T, width) to the same."""
+        first, second = shape.bundles(tensors)
+        even, scale = norm.normed(x, weight, shape.eps)
+        made, low = first(even)
+        q, k, v = (one.view(len(x), -1, shape.width) for one in made)
+        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        answers, kept = causal.attend(_heads(q, k, v), shape.runs, shape.scale)
+        (y,), low_out = second(answers.view(len(x), -1))
+        ctx.shape, ctx.count = shape, len(tensors)
+        ctx.save_for_backward(x, weight, cos, sin, *tensors, even, scale, q, k, v, answers, low, low_out, *kept)
+        return y.add_(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, the norm's weight and all tensors that learn."""
+        (above,) = gradients
+        x, weight, cos, sin, *rest = ctx.saved_tensors
+        tensors, (even, scale, q, k, v, answers, low, low_out, *kept) = rest[: ctx.count], rest[ctx.count :]
+        shape: _Shape = ctx.shape
+        first, second = shape.bundles(tensors)
+        down, learns_norm = ctx.needs_input_grad[:2]
+        learns, learns_out = shape.split(ctx.needs_input_grad[5:])
+        to_answers, found_out = second.descend(
+            [above], answers.view(len(x), -1), low_out, downwards=True, learns=learns_out
+        )
+        assert to_answers is not None
+        to_heads = causal.descend(to_answers.view_as(answers), _heads(q, k, v), answers, kept, shape.runs, shape.scale)
+        to_q, to_k, to_v = _heads(*to_heads)
+        to_q, to_k = _rotate(to_q, cos, sin, back=True), _rotate(to_k, cos, sin, back=True)
+        flat = [one.reshape(len(x), -1) for one in (to_q, to_k, to_v)]
+        towards, found = first.descend(flat, even, low, downwards=down or learns_norm, learns=learns)
+        if towards is None:
+            return None, None, None, None, None, *found, *found_out
+        to_x, to_weight = norm.descend(towards, x, scale, weight, above, learns=learns_norm)
+        return to_x, to_weight, None, None, None, *found, *found_out
+
+
+class _Thinking(torch.autograd.Function):
+    """x + down(silu(gate(norm x)) * up(norm x))."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, shape: _Shape, *tensors: Tensor) -> Tensor:
+        """(N, width) to the same."""
+        first, second = shape.bundles(tensors)
+        even, scale = norm.normed(x, weight, shape.eps)
+        (gate, up), low = first(even)
+        (y,), low_out = second(functional.silu(gate).mul_(up))
+        ctx.shape, ctx.count = shape, len(tensors)
+        ctx.save_for_backward(x, weight, *tensors, even, scale, gate, up, low, low_out)
+        return y.add_(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, the norm's weight and all tensors that learn."""
+        (above,) = gradients
+        x, weight, *rest = ctx.saved_tensors
+        tensors, (even, scale, gate, up, low, low_out) = rest[: ctx.count], rest[ctx.count :]
+        shape: _Shape = ctx.shape
+        first, second = shape.bundles(tensors)
+        down, learns_norm = ctx.needs_input_grad[:2]
+        learns, learns_out = shape.split(ctx.needs_input_grad[3:])
+        bent = functional.silu(gate)
+        to_product, found_out = second.descend([above], bent * up, low_out, downwards=True, learns=learns_out)
+        assert to_product is not None
+        to_up = bent.mul_(to_product)
+        to_gate = torch.ops.aten.silu_backward(to_product.mul_(up), gate)
+        towards, found = first.descend([to_gate, to_up], even, low, downwards=down or learns_norm, learns=learns)
+        if towards is None:
+            return None, None, None, *found, *found_out
+        to_x, to_weight = norm.descend(towards, x, scale, weight, above, learns=learns_norm)
+        return to_x, to_weight, None, *found, *found_out
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
+    """(T, heads, width) turned by its positions; `back`: the other way, as gradients go."""
+    half = x.shape[2] // 2
+    turned = torch.cat((x[..., half:], x[..., :half]), dim=-1)
+    sign = torch.ones(2 * half, dtype=sin.dtype)
+    sign[half:] = -1
+    # The sign of rotate_half lies in the sines here; both halves of them are the same angles.
+    return (x * cos).addcmul_(turned, sin * sign if back else sin * -sign)
+
+
+def _heads(*tensors: Tensor) -> causal.Heads:
+    """Heads and places change seats."""
+    query, key, value = (one.transpose(0, 1) for one in tensors)
+    return query, key, value
