@@ -1,6 +1,6 @@
 """How many tokens a minute this machine really does, and whether more was promised than that.
 
-An engine is measured once, when it first serves a provisioned model: some callers at once, a prompt and an answer each.
+An engine is measured when it first serves a provisioned model: some callers at once, a prompt and an answer each.
 All engines share one machine, so promises are added as shares of what their engines were measured to do. Knows the
 store, seats and lines; decides about promises only, and nothing about requests.
 """
@@ -22,6 +22,7 @@ from outcrop.errors import OutcropError
 from outcrop.records import Prompt, Throughput
 from outcrop.serve.line import Line
 from outcrop.serve.seats import Seating
+from outcrop.serve.wants import Traffic
 from outcrop.store.capacities import Capacity
 from outcrop.store.store import Store
 
@@ -34,6 +35,14 @@ QUESTION: Final = Prompt(text="Where is my order? I sent it back. " * 8, max_tok
 """Some seventy tokens for most tokenizers, and an answer of half as many."""
 
 
+SECONDS: Final = 120.0
+"""Longest silence of an engine while it is measured."""
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Between two tries to measure an engine: doubled each time."""
+
+
 def here() -> str:
     """This machine, so that a data directory that moves is measured again."""
     return f"{platform.node()}, {os.cpu_count()} CPUs"
@@ -43,7 +52,7 @@ def measure(line: Line, model: str) -> int:
     """Tokens a minute of prompts and answers together; raises what the line raises."""
 
     def ask(_: int) -> int:
-        _text, last = line.complete(model, QUESTION)
+        _text, last = line.complete(model, QUESTION, timeout=SECONDS)
         return last.prompt_tokens + last.completion_tokens
 
     start = time.perf_counter()
@@ -52,60 +61,93 @@ def measure(line: Line, model: str) -> int:
     return int(tokens / (time.perf_counter() - start) * 60)
 
 
+class TooMuch(OutcropError):
+    """More is promised than the machine can do; the message has the figures."""
+
+
 @dataclass(slots=True)
 class Capacities:
-    """What engines can do, and what of it is promised."""
+    """What engines can do, and what of it is promised. clock: seconds by which it waits to measure again."""
 
     store: Store
     seating: Seating
     now: Callable[[], datetime]
+    clock: Callable[[], float] = time.monotonic
     machine: str = field(default_factory=here)
-    _under_way: set[Path] = field(default_factory=set)
+    _least: dict[Path, Capacity] = field(default_factory=dict)
+    """Measured beside other callers: the engine does so much at least, and may do more."""
+    _pauses: dict[Path, tuple[float, float]] = field(default_factory=dict)
+    """Of engines that are to be measured again: the pause after the next try, and the time of that."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def known(self, weights: Path) -> Capacity | None:
-        """The measurement of an engine over these weights, if there was one."""
+        """The measurement of an engine over these weights, if there was one without other callers."""
         return self.store.capacities.of(str(weights), self.machine)
 
-    def find_out(self, weights: Path, line: Line, model: str) -> None:
-        """Measure in the background what was not measured yet: the fleet's loop does not wait for it."""
-        with self._lock:
-            if weights in self._under_way:
-                return
-            self._under_way.add(weights)
-        threading.Thread(target=self._measure, args=(weights, line, model), name="capacity", daemon=True).start()
+    def find_out(self, weights: Path, line: Line, model: str, traffic: Callable[[], Traffic]) -> None:
+        """Measure what is not known yet; takes seconds, and is left out for a while after it was in vain.
 
-    def _measure(self, weights: Path, line: Line, model: str) -> None:
+        traffic: the engine's other callers. A measurement is kept for good only where there were none meanwhile.
+        """
+        pause, next_try = self._pauses.get(weights, (FIRST_PAUSE, 0.0))
+        if self.known(weights) is not None or self.clock() < next_try:
+            return
+        before = traffic()
         try:
             found = Capacity(measure(line, model), self.now())
-            self.store.capacities.put(str(weights), self.machine, found)
         except OutcropError as fault:
-            # The engine died, or is full of other callers: the fleet asks again.
-            log.warning("capacity not measured", weights=str(weights), reason=str(fault))
-        else:
-            log.info("capacity measured", weights=str(weights), tokens_per_minute=found.tokens_per_minute)
+            # The engine died, or is full of other callers.
+            log.warning("capacity not measured", weights=str(weights), reason=str(fault), again_in=pause)
+            return
         finally:
             with self._lock:
-                self._under_way.discard(weights)
+                self._pauses[weights] = min(2 * pause, LONGEST_PAUSE), self.clock() + pause
+        alone = before == traffic() and not before.now
+        log.info("capacity measured", weights=str(weights), tokens_per_minute=found.tokens_per_minute, alone=alone)
+        if alone:
+            self.store.capacities.put(str(weights), self.machine, found)
+            return
+        with self._lock:
+            least = self._least.get(weights, found)
+            self._least[weights] = max(found, least, key=lambda each: each.tokens_per_minute)
 
     def excess(self, model_arn: str, base_model_id: str, units: int) -> str | None:
         """Why units cannot be promised for a model beside all that was promised; None: they can, or nobody knows."""
-        return self._excess(model_arn, self.seating.promise(base_model_id, units), self.store.throughputs.wanted())
+        weights = self._weights(model_arn)
+        own = self.known(weights) if weights is not None else None
+        if weights is None or own is None:
+            return None
+        rate, promised = self.seating.promise(base_model_id, units), self.store.throughputs.wanted()
+        return self._excess(weights, own, rate, promised)
 
-    def overdone(self, throughput: Throughput) -> str | None:
-        """Why a throughput cannot be put in service beside those that are; None: it can."""
+    def kept(self, throughput: Throughput, weights: Path) -> bool:
+        """Whether a throughput can be put in service beside those that are; false while nobody knows.
+
+        Raises TooMuch where it cannot. What was measured beside other callers may admit it, and never refuses it.
+        """
+        own = self._best(weights)
+        if own is None:
+            return False
         present = [other for other in self.store.throughputs.wanted() if other.status == "InService"]
         others = [other for other in present if other.arn != throughput.arn]
-        return self._excess(throughput.desired_model_arn, self.seating.rate(throughput), others)
+        reason = self._excess(weights, own, self.seating.rate(throughput), others)
+        if reason is not None and self.known(weights) is not None:
+            raise TooMuch(reason)
+        return reason is None
 
-    def _excess(self, model_arn: str, rate: int, promised: Iterable[Throughput]) -> str | None:
+    def _best(self, weights: Path) -> Capacity | None:
+        with self._lock:
+            least = self._least.get(weights)
+        return self.known(weights) or least
+
+    def _weights(self, model_arn: str) -> Path | None:
+        """What a model's engine stands on; None where it is not there: who tries to serve it says why."""
         try:
-            weights = self.seating.of_model(model_arn).weights
+            return self.seating.of_model(model_arn).weights
         except OutcropError:
-            return None  # Whoever tries to serve it says what is missing.
-        own = self.known(weights)
-        if own is None:
             return None
+
+    def _excess(self, weights: Path, own: Capacity, rate: int, promised: Iterable[Throughput]) -> str | None:
         held = sum(self._share(throughput) for throughput in promised)
         if held + rate / own.tokens_per_minute <= 1:
             return None
@@ -119,8 +161,6 @@ class Capacities:
 
     def _share(self, throughput: Throughput) -> float:
         """The part of the machine that a throughput was promised; 0 where its engine was never measured."""
-        try:
-            found = self.known(self.seating.of_model(throughput.desired_model_arn).weights)
-        except OutcropError:
-            return 0.0
+        weights = self._weights(throughput.desired_model_arn)
+        found = self._best(weights) if weights is not None else None
         return self.seating.rate(throughput) / found.tokens_per_minute if found else 0.0

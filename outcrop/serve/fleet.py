@@ -19,12 +19,13 @@ from typing import Final
 import structlog
 
 from outcrop.catalog.catalog import Catalog
-from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
-from outcrop.records import Prompt, Throughput
+from outcrop.errors import ModelErrorException, ModelNotReadyException, ThrottlingException
+from outcrop.records import Throughput
 from outcrop.serve.capacity import Capacities
 from outcrop.serve.demand import Demand
 from outcrop.serve.errands import Errands
 from outcrop.serve.figures import Snapshot
+from outcrop.serve.hands import BASE, Hands
 from outcrop.serve.lease import Account, Lease
 from outcrop.serve.line import Line
 from outcrop.serve.meter import Meter
@@ -40,9 +41,6 @@ from outcrop.store.store import Store
 
 log = structlog.get_logger()
 
-BASE: Final = "base"
-"""What a base is called on its engine; adapters are called by their models' ids, which are longer."""
-
 OWN_ENGINE: Final = (sys.executable, "-m", "outcrop.engines.host")
 
 QUICK_SECONDS: Final = 0.05
@@ -51,12 +49,6 @@ SLOW_SECONDS: Final = 0.25
 
 MOST_WAITING: Final = 16
 """Calls that may wait for an engine to load: each holds a thread that other operations need."""
-
-ERRAND_SECONDS: Final = 120.0
-"""Longest silence of an engine that is to load an adapter, or to show that it answers: it may be at other work."""
-
-PROOF: Final = Prompt(text="a", max_tokens=1, temperature=0.0)
-"""What a model must answer before its throughput is in service, or its deployment Active."""
 
 
 class Fleet:
@@ -106,6 +98,7 @@ class Fleet:
         self._waiters = threading.BoundedSemaphore(MOST_WAITING)
         self._bell = threading.Event()
         self._ended = False
+        self._hands = Hands(self._lock, self._verdicts, self._capacities, self._bell.set)
         self._errands = Errands()
         self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
 
@@ -209,6 +202,7 @@ class Fleet:
             if seat is not None and engine is not None:
                 if line := engine.serves(seat):
                     engine.leased[seat.adapter] += 1
+                    engine.asked += 1
                     self._demand.served(target)
                     return engine, seat, line
                 reason = engine.why_not(seat) or reason
@@ -316,11 +310,11 @@ class Fleet:
             case Stop(weights):
                 self._stop_engine(weights)
             case Load(seat):
-                self._send(seat.weights, move, lambda engine, line: self._load(engine, line, seat))
+                self._send(seat.weights, move, lambda engine, line: self._hands.load(engine, line, seat))
             case Evict(weights):
                 self._evict(weights)
             case Unload(weights, adapter):
-                self._send(weights, move, lambda engine, line: self._unload(engine, line, adapter))
+                self._send(weights, move, lambda engine, line: self._hands.unload(engine, line, adapter))
             case Serve(target, seat):
                 self._send(seat.weights, move, lambda engine, line: self._serve(engine, line, target, seat))
             case Fail(target, reason):
@@ -376,52 +370,10 @@ class Fleet:
         if engine is not None and line is not None:
             self._errands.begin(weights, move, partial(work, engine, line))
 
-    def _load(self, engine: Running, line: Line, seat: Seat) -> None:
-        assert seat.adapter is not None
-        assert seat.folder is not None
-        reason = None
-        try:
-            line.load_adapter(seat.adapter, seat.folder, timeout=ERRAND_SECONDS)
-        except ModelNotReadyException:
-            return  # The engine died; the next look finds it so.
-        except OutcropError as fault:
-            log.error("adapter does not load", model=seat.adapter, reason=str(fault))  # noqa: TRY400
-            reason = str(fault)
-        with self._lock:
-            if engine.line is not line:
-                return  # It is another life of the engine by now.
-            if reason is None:
-                engine.adapters.add(seat.adapter)
-            else:
-                engine.refused[seat.adapter] = reason
-        # What waits for this adapter should not wait for the slow look.
-        self._bell.set()
-
-    def _unload(self, engine: Running, line: Line, adapter: str) -> None:
-        with self._lock:
-            if engine.line is not line or engine.leased[adapter]:
-                return
-            # First out of sight, then out of the engine: no lease is given between the two.
-            engine.adapters.discard(adapter)
-        try:
-            line.unload_adapter(adapter, timeout=ERRAND_SECONDS)
-        except ModelNotReadyException:
-            return  # Gone with its engine.
-        except OutcropError as fault:
-            log.warning("adapter stays loaded", model=adapter, reason=str(fault))
-
     def _serve(self, engine: Running, line: Line, target: str, seat: Seat) -> None:
         """Have the model make a token; then, and only then, its throughput is in service."""
-        if provisioned(target) and not self._may_promise(target, seat, line):
-            return
-        try:
-            line.complete(seat.adapter or BASE, PROOF, timeout=ERRAND_SECONDS)
-        except (ModelNotReadyException, ThrottlingException):
-            return  # The engine died, or is full of other callers' requests: the next look tries again.
-        except OutcropError as fault:
-            # An engine that was ended under its proof says nothing of the model.
-            if not self._ended and self._engines.get(seat.weights) is engine:
-                self._verdicts.failed(target, f"the model does not answer: {fault}")
+        ours = partial(self._is_ours, seat.weights, engine)
+        if not self._hands.prove(engine, line, target, seat, ours=ours):
             return
         # Calls go there before anybody is told that they do: the next look sets it right if the store thinks otherwise.
         with self._lock:
@@ -436,14 +388,5 @@ class Fleet:
         self._bell.set()
         log.info("model is served", target=target, model=seat.adapter or BASE)
 
-    def _may_promise(self, target: str, seat: Seat, line: Line) -> bool:
-        """Whether the engine was measured to keep what its throughput promises; one that promises too much fails."""
-        throughput = self._store.throughputs.by_arn(target)
-        if self._capacities is None or throughput is None:
-            return True
-        if self._capacities.known(seat.weights) is None:
-            self._capacities.find_out(seat.weights, line, seat.adapter or BASE)
-            return False
-        if reason := self._capacities.overdone(throughput):
-            self._verdicts.failed(target, reason)
-        return reason is None
+    def _is_ours(self, weights: Path, engine: Running) -> bool:
+        return not self._ended and self._engines.get(weights) is engine

@@ -13,7 +13,7 @@ import structlog
 from outcrop.serve.figures import EngineFigures
 from outcrop.serve.line import Line
 from outcrop.serve.process import EngineProcess
-from outcrop.serve.wants import Engine, EngineState, Seat
+from outcrop.serve.wants import Engine, EngineState, Seat, Traffic
 
 log = structlog.get_logger()
 
@@ -42,6 +42,8 @@ class Running:
     refused: dict[str, str] = field(default_factory=dict)
     """Adapters that it would not load, and why."""
     leased: "Counter[str | None]" = field(default_factory=Counter)
+    asked: int = 0
+    """Leases in all."""
     deaths: int = 0
     """Since it last stayed up."""
     fallen: int = 0
@@ -67,6 +69,10 @@ class Running:
         """The line, if a prompt for this seat would be answered now."""
         alive = self.process is not None and self.process.state() == "serving"
         return self.line if alive and (seat.adapter is None or seat.adapter in self.adapters) else None
+
+    def traffic(self) -> Traffic:
+        """Who asks it."""
+        return Traffic(sum(self.leased.values()), self.asked)
 
     def why_not(self, seat: Seat) -> str | None:
         """Why a seat is not served, where waiting would not help."""

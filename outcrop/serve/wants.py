@@ -50,6 +50,14 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """An engine's callers: how many there are, and how many there have ever been."""
+
+    now: int
+    ever: int
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """An engine as the moves see it."""
 

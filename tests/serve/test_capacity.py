@@ -1,12 +1,15 @@
 """Units within what the machine was measured to do: once, kept, added up over engines, refused with figures."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from outcrop.serve.capacity import Capacities, measure
+from outcrop.serve.capacity import Capacities, TooMuch, measure
 from outcrop.serve.seats import Seating
+from outcrop.serve.wants import Traffic
 from outcrop.store.capacities import Capacity
 from tests.serve.fleet_world import World, now
 from tests.store.resources import BASE_ARN, LONG_ID, at, throughput
@@ -73,6 +76,48 @@ def test_a_promise_beyond_the_measurement_fails_with_the_figures(measured: World
     assert f"the {round(0.2 * rate):,} that" in excess
 
 
+def test_a_measurement_that_fails_is_not_repeated_at_once(world: World) -> None:
+    clock = iter([0.0, 0.0, 0.9, 1.0, 1.0, 2.9, 3.0, 3.0])
+    custom = world.model()
+    world.serve(1, custom.arn)
+    line = world.fleet._engines[world.base].line
+    assert line is not None
+    known = replace(capacities(world), clock=lambda: next(clock))
+    (world.root / "models" / custom.id / "busy").touch()
+    asked = [world.health(world.base)["asked"]]
+    # In vain at 0; at 0.9 nothing is tried; in vain again at 1; nothing at 2.9, as the pause has doubled; then at 3.
+    for _ in range(5):
+        known.find_out(world.base, line, custom.id, lambda: Traffic(0, 0))
+        asked.append(world.health(world.base)["asked"])
+    tried = [before < after for before, after in pairwise(asked)]
+    assert tried == [True, False, True, False, True]
+    assert known.known(world.base) is None
+
+
+@pytest.mark.parametrize("beside", ["before", "meanwhile"])
+def test_what_was_measured_beside_others_admits_and_never_refuses(world: World, beside: str) -> None:
+    world.serve(1, BASE_ARN)
+    line = world.fleet._engines[world.base].line
+    assert line is not None
+    clock = [0.0]
+    known = replace(capacities(world), clock=lambda: clock[0])
+    seen = iter([Traffic(1, 1), Traffic(1, 1)] if beside == "before" else [Traffic(0, 1), Traffic(0, 2)])
+    known.find_out(world.base, line, "base", lambda: next(seen))
+    assert known.known(world.base) is None
+    least = known._least[world.base].tokens_per_minute
+    fitting, greedy = throughput(2, units=0), throughput(3, units=least // unit(world) + 1)
+    assert known.kept(fitting, world.base)
+    assert not known.kept(greedy, world.base)
+    assert known.excess(BASE_ARN, LONG_ID, greedy.units) is None
+    # Once the engine is alone the measurement counts for good.
+    clock[0] = 1.0
+    known.find_out(world.base, line, "base", lambda: Traffic(0, 3))
+    found = known.known(world.base)
+    assert found is not None
+    with pytest.raises(TooMuch, match="are more than the"):
+        known.kept(replace(greedy, units=found.tokens_per_minute // unit(world) + 1), world.base)
+
+
 def test_promises_of_different_engines_share_one_machine(world: World) -> None:
     known, whole = capacities(world), world.model(1, method="full")
     for weights, units in ((world.base, 4), (world.root / "models" / whole.id, 2)):
@@ -88,7 +133,7 @@ def test_promises_of_different_engines_share_one_machine(world: World) -> None:
     assert "75% of the machine" in told
     assert known.excess(whole.arn, LONG_ID, 1) is not None
     # What is in service is not counted against itself.
-    assert known.overdone(second) is None
+    assert known.kept(second, world.root / "models" / whole.id)
 
 
 def test_another_machine_is_measured_anew(world: World) -> None:
