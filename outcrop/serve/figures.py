@@ -4,7 +4,7 @@ Knows the fleet's snapshot and Prometheus's families; decides nothing and keeps 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -26,7 +26,7 @@ class EngineFigures:
     """How often it has ended by itself since the server started."""
     leased: Mapping[str, int]
     """Calls that it answers now, by the model's name on the engine."""
-    told: Mapping[str, float]
+    told: Mapping[str, float] = field(default_factory=dict)
     """Every number that its own /health tells: queue, cache, …"""
 
 

@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -136,12 +138,16 @@ class Fleet:
         return self._capacities.excess(model_arn, base_model_id, units) if self._capacities else None
 
     def snapshot(self) -> Snapshot:
-        """What there is to see at this moment; asks every engine for its own figures."""
+        """What there is to see at this moment; asks every engine for its own figures, all at once."""
         with self._lock:
-            running = list(self._engines.values())
+            engines = [engine.figures() for engine in self._engines.values()]
+            lines = [engine.line for engine in self._engines.values()]
             waiting, buckets = self._demand.queue, dict(self._buckets)
+        with ThreadPoolExecutor(max(1, len(lines)), thread_name_prefix="figures") as threads:
+            told = threads.map(lambda line: line.figures() if line is not None else {}, lines)
+            seen = tuple(replace(engine, told=own) for engine, own in zip(engines, told, strict=True))
         units = {target: (bucket.tokens_per_minute, bucket.level) for target, bucket in buckets.items()}
-        return Snapshot(tuple(engine.figures() for engine in running), waiting, units, self._memory)
+        return Snapshot(seen, waiting, units, self._memory)
 
     @contextmanager
     def lease(self, target: str, region: str, estimate_tokens: int) -> Iterator[Lease]:

@@ -94,11 +94,9 @@ class Running:
         return None
 
     def figures(self) -> EngineFigures:
-        """As whoever watches the server sees it; asks the engine itself, so not under the fleet's lock."""
-        line = self.line
+        """As whoever watches the server sees it, without what only the engine itself can tell."""
         leased = {name or "base": count for name, count in self.leased.items() if count}
-        told = line.figures() if line is not None else {}
-        return EngineFigures(str(self.weights), self.view().state, self.bytes(), self.fallen, leased, told)
+        return EngineFigures(str(self.weights), self.view().state, self.bytes(), self.fallen, leased)
 
     def end(self) -> None:
         """End the process; its adapters are gone with it."""

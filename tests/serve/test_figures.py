@@ -2,12 +2,16 @@
 
 import asyncio
 import re
+import threading
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from outcrop.app import Readers, front_door
 from outcrop.errors import ModelErrorException, ThrottlingException
+from outcrop.serve import line
 from outcrop.serve.figures import FleetCollector, page
 from outcrop.serve.meter import Meter
 from tests.serve.fleet_world import World, until
@@ -20,6 +24,12 @@ def samples(world: World, meter: Meter) -> dict[str, float]:
     text = page(meter.registry).decode()
     meter.registry.unregister(collector)
     return {name: float(value) for name, value in re.findall(r"^([a-z]\S*) (\S+)$", text, re.MULTILINE)}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, the engines' own figures come."""
+    monkeypatch.setattr(line, "HEALTH_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -72,6 +82,44 @@ def test_engines_are_told_as_they_are(world: World, meter: Meter) -> None:
     with pytest.raises(ModelErrorException):
         world.ask(arn, "die")
     until(lambda: samples(world, meter)[f'outcrop_engine_deaths_total{{weights="{weights}"}}'] == 1)
+
+
+def test_what_leases_change_is_read_under_their_lock(world: World) -> None:
+    arn = world.serve(1, BASE_ARN)
+    engine, lock = world.fleet._engines[world.base], world.fleet._lock
+    held: list[bool] = []
+
+    class Watched(Counter[str | None]):
+        def items(self) -> Any:
+            held.append(lock._is_owned())  # type: ignore[attr-defined]
+            return super().items()
+
+    engine.leased = Watched(engine.leased)
+    held.clear()
+    with world.fleet.lease(arn, REGION, 1):
+        [seen] = world.fleet.snapshot().engines
+    assert seen.leased == {"base": 1}
+    assert held
+    assert all(held)
+
+
+def test_engines_are_asked_side_by_side(world: World) -> None:
+    whole = world.model(1, method="full")
+    world.serve(1, BASE_ARN)
+    world.serve(2, whole.arn)
+    # Nobody answers before all were asked.
+    together = threading.Barrier(2)
+    for running in world.fleet._engines.values():
+        assert running.line is not None
+        own = running.line.figures
+
+        def figures(own: Callable[[], dict[str, float]] = own) -> dict[str, float]:
+            together.wait(60)
+            return own()
+
+        running.line.figures = figures  # type: ignore[method-assign]
+    told = [engine.told["asked"] for engine in world.fleet.snapshot().engines]
+    assert told == [1, 1]
 
 
 def asked(readers: Readers, client: str, path: str = "/metrics", method: str = "GET", *, signed: bool = False) -> str:
