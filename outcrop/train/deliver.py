@@ -7,6 +7,7 @@ storage that is slow or away for a while costs no training. Knows s3:// and the 
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -15,7 +16,9 @@ from outcrop.errors import OutcropError
 from outcrop.objects.destination import Destination
 
 PERIOD: Final = 5.0
-"""Seconds between uploads of the metric files while training runs."""
+"""Seconds between uploads of the metric files while training runs, at least."""
+PACE: Final = 100_000
+"""Bytes a second that the metric files of a long run may take on the mean: they are written whole each time."""
 
 LONGEST_WAIT: Final = 30.0
 """Seconds between two tries at the end, when storage stays away."""
@@ -109,7 +112,10 @@ class Curves:
 
 
 class Courier:
-    """Carries the curves to storage every few seconds, in a thread; trouble on the way is told once and tried again."""
+    """Carries the curves to storage now and then, in a thread; trouble on the way is told once and tried again.
+
+    Every few seconds at first, and the more seldom the larger the files are.
+    """
 
     def __init__(
         self,
@@ -125,7 +131,7 @@ class Courier:
         for storage that does not answer, which is waited for, where every other refusal ends the job in finish()."""
         self._store, self._destination, self._curves, self._tell = store, destination, curves, tell
         self._away, self._period = away, period
-        self._carried = 0
+        self._carried, self._size = 0, 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
@@ -147,14 +153,22 @@ class Courier:
         if self._thread.is_alive():
             self._thread.join()
 
+    @property
+    def pause(self) -> float:
+        """Seconds until the files are carried again."""
+        return max(self._period, self._size / PACE)
+
     def _run(self) -> None:
         troubled = False
-        while not self._closing.wait(self._period):
+        while not self._closing.wait(self.pause):
             try:
                 self._carry()
-            except OutcropError as error:
+            except Exception as error:  # the thread's own border: what ends it here would be heard by nobody
+                if not isinstance(error, OutcropError):
+                    traceback.print_exc()
                 if not troubled:
-                    self._tell(f"the metric files could not be written, which will be tried again: {error}")
+                    what = str(error) if isinstance(error, OutcropError) else f"{type(error).__name__}: {error}"
+                    self._tell(f"the metric files could not be written, which will be tried again: {what}")
                 troubled = True
             else:
                 troubled = False
@@ -164,7 +178,9 @@ class Courier:
         version = self._curves.version
         if version == self._carried:
             return
-        for name, content in self._curves.files().items():
+        files = self._curves.files()
+        self._size = sum(len(content) for content in files.values())
+        for name, content in files.items():
             self._store.put(self._destination.file(name), content)
         self._carried = version
 

@@ -5,7 +5,7 @@ often is read by nobody. Knows no events, no files and no torch.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
@@ -112,7 +112,11 @@ def overfitting(curve: Curve, terms: Terms) -> Sign | None:
 
 
 def idleness(curve: Curve, terms: Terms) -> Sign | None:
-    """The loss has not fallen since the run began: more than noise would hide, or the validation loss proves it."""
+    """The loss has not fallen since the run began: more than noise would hide, or the validation loss proves it.
+
+    It looks at half of the run, so that it may not be asked after every step: the validation loss proves something
+    where it is new.
+    """
     count = len(curve.losses)
     still = _stands_still(curve)
     if count < terms.warmup_steps + FEWEST_STEPS or not (still or _judged(count, terms.steps)):
@@ -143,7 +147,7 @@ def idleness(curve: Curve, terms: Terms) -> Sign | None:
 
 def explosion(curve: Curve, terms: Terms) -> Sign | None:
     """Gradients far above what they were, again and again; or what they do: a loss that rises and stays high."""
-    used, recent = curve.norms[:-RECENT][-WINDOW:], curve.norms[-RECENT:]
+    used, recent = curve.norms[-WINDOW - RECENT : -RECENT], curve.norms[-RECENT:]
     if len(used) >= FEWEST_BEFORE:
         usual = median(used)
         bound = max(usual * max(FAR, math.exp(RARE * _log_spread(used))), terms.clip)
@@ -189,7 +193,7 @@ def _clipped(curve: Curve, terms: Terms) -> Sign | None:
 
 def spike(curve: Curve, terms: Terms) -> Sign | None:
     """The smoothed loss jumped well above where it was, beyond noise."""
-    before = curve.losses[:-RECENT][-WINDOW:]
+    before = curve.losses[-WINDOW - RECENT : -RECENT]
     if len(before) < FEWEST_BEFORE:
         return None
     level = curve.smoothed_at(len(curve.losses) - RECENT - 1)
@@ -206,11 +210,20 @@ def spike(curve: Curve, terms: Terms) -> Sign | None:
     )
 
 
-ALL: Final[Sequence[Callable[[Curve, Terms], Sign | None]]] = (overfitting, idleness, explosion, spike)
+ALL: Final[Mapping[str, Callable[[Curve, Terms], Sign | None]]] = {
+    "overfitting": overfitting,
+    "idleness": idleness,
+    "explosion": explosion,
+    "spike": spike,
+}
+"""Every judgement, by the name of its sign."""
 
 
 class Watchman:
-    """Asks for every sign after every measurement, and tells each one once."""
+    """Asks for every sign after every measurement, and tells each one once.
+
+    What that costs must not grow with the run: judgements look at its end, and at all of it seldom.
+    """
 
     def __init__(self, terms: Terms, told: Sequence[str] = ()) -> None:
         """told: names of signs that an earlier life of the run has told."""
@@ -218,7 +231,8 @@ class Watchman:
 
     def look(self, curve: Curve) -> list[Sign]:
         """The signs that are new."""
-        seen = [sign for judge in ALL if (sign := judge(curve, self._terms)) and sign.name not in self._told]
+        pending = [judge for name, judge in ALL.items() if name not in self._told]
+        seen = [sign for judge in pending if (sign := judge(curve, self._terms))]
         self._told.update(sign.name for sign in seen)
         return seen
 
@@ -246,8 +260,8 @@ def _log_spread(values: Sequence[float]) -> float:
 
 
 def _stands_still(curve: Curve) -> bool:
-    """Whether the validation loss, in which no draw of examples hides anything, is what it was."""
-    if len(curve.evaluations) < 2:
+    """Whether the validation loss, in which no draw of examples hides anything, was just found to be what it was."""
+    if len(curve.evaluations) < 2 or curve.evaluations[-1].step != curve.steps[-1]:
         return False
     first, latest = curve.evaluations[0].loss, curve.evaluations[-1].loss
     return abs(latest - first) < STILL * first

@@ -14,7 +14,7 @@ import pytest
 
 from outcrop.errors import OutcropError
 from outcrop.objects.destination import Destination
-from outcrop.train.deliver import Courier, Curves, export, manifest, patiently
+from outcrop.train.deliver import PACE, PERIOD, Courier, Curves, export, manifest, patiently
 from outcrop.train.events import Events
 
 
@@ -31,7 +31,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        self.fault: OutcropError | None = None
+        self.fault: Exception | None = None
         self.tries = 0
         self.arrived = threading.Event()
 
@@ -133,6 +133,36 @@ def test_the_courier_waits_for_storage_and_says_so_once() -> None:
     courier.finish(pulse)
     assert TRAINING in store.objects
     assert pulses >= 3
+
+
+def test_a_fault_that_nobody_foresaw_is_told_and_ends_no_carrying(capsys: pytest.CaptureFixture[str]) -> None:
+    store, curves = Memory(), Curves()
+    store.fault = KeyError("what")
+    said: list[str] = []
+    courier = Courier(store, PLACE, curves, said.append, away=Away, period=0.01)
+    curves.feed(step(0))
+    courier.start()
+    while store.tries < 5:
+        time.sleep(0.005)
+    store.fault = None
+    assert store.arrived.wait(60), "it goes on by itself"
+    courier.finish(nothing)
+    assert said == ["the metric files could not be written, which will be tried again: KeyError: 'what'"]
+    assert "KeyError" in capsys.readouterr().err
+    assert TRAINING in store.objects
+
+
+def test_long_files_are_carried_more_seldom() -> None:
+    store, curves = Memory(), Curves()
+    courier = Courier(store, PLACE, curves, lambda sentence: None, away=Away)
+    curves.feed(step(0))
+    courier.finish(nothing)
+    assert courier.pause == PERIOD
+    for number in range(50_000):
+        curves.feed(step(number))
+    courier.finish(nothing)
+    size = sum(len(content) for content in store.objects.values())
+    assert courier.pause == size / PACE > PERIOD
 
 
 def test_a_refusal_ends_the_wait() -> None:

@@ -260,3 +260,30 @@ def test_a_run_without_labels_or_of_one_step_gives_no_sign(judge: Judge) -> None
     for step in range(60):
         curve.feed(event(step, 0.0, 0.0, scored=0))
     assert judge(curve, terms()) is None
+
+
+class Counted(list[float]):
+    """A list that counts what is copied out of it."""
+
+    copied = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        Counted.copied += len(found) if isinstance(found, list) else 1
+        return found
+
+
+def looked_at(steps: int, evaluations: dict[int, float]) -> int:
+    """How many numbers the watchman takes out of a curve of so many steps for the next one."""
+    curve = made(falling(steps), evaluations=evaluations)
+    curve.feed(event(steps, 0.2))
+    for name in ("losses", "norms", "steps", "scored"):
+        setattr(curve, name, Counted(getattr(curve, name)))
+    Counted.copied = 0
+    Watchman(terms(10 * steps)).look(curve)
+    return Counted.copied
+
+
+@pytest.mark.parametrize("evaluations", [{}, {100: 1.0, 500: 1.0}])
+def test_a_step_costs_the_same_however_long_the_run_is(evaluations: dict[int, float]) -> None:
+    assert looked_at(1000, evaluations) == looked_at(9000, evaluations) > 0
