@@ -10,7 +10,8 @@ DATA ?= demo-data
 help:
 	@echo "make demo      the whole documented flow: data, fine-tuning, provisioned throughput, base against custom"
 	@echo "make test      the test suite"
-	@echo "make soak      training jobs killed 50 times each, at random moments, end with the same bits (about half an hour)"
+	@echo "make soak      bad input and 1,000 cancels a round leave nothing behind; training jobs killed 50 times each, at"
+	@echo "               random moments, end with the same bits (about three quarters of an hour)"
 	@echo "make check     ruff, mypy --strict, import contracts"
 	@echo "make install   .venv with the pinned set of constraints.txt and this package"
 	@echo "make format    put the sources in their house style"
@@ -35,6 +36,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
 
 soak: $(VENV)/.installed
+	$(BIN)/python -m tests.soak.hostile
 	$(BIN)/python -m tests.soak.soak $(SOAK)
 
 check: $(VENV)/.installed

@@ -1,16 +1,21 @@
 """outcrop serve: the server, in the foreground, until it is interrupted."""
 
 import asyncio
+import ctypes
 import os
 import shlex
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 
 from outcrop.commands.options import Data, Host, Port, error_console, settings_from, spin_briefly
+
+MMAP_THRESHOLD: Final = -3
+"""mallopt's M_MMAP_THRESHOLD: blocks of that size are the kernel's own, and its again once they are freed."""
+LARGE_BLOCK: Final = 1024 * 1024
 
 
 def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
@@ -19,6 +24,7 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
     from outcrop.logs import configure
 
     spin_briefly()
+    _give_memory_back()
     # The database holds keys and the buckets hold training data: what the server makes is its user's alone.
     os.umask(0o077)
     settings = settings_from(data=data, host=host, port=port)
@@ -48,6 +54,16 @@ async def _serve(make: Callable[[], Any]) -> None:
         "(Ctrl-C again: stop at once)"
     )
     await service.stop()
+
+
+def _give_memory_back() -> None:
+    """Have the memory of large bodies returned as soon as they are done with; elsewhere than on glibc, do nothing.
+
+    By itself glibc learns from the first of them to keep such blocks: some 50 MB in each of many threads' arenas.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _banner(service: Any) -> None:
