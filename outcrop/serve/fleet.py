@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,7 @@ from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, S
 from outcrop.serve.process import EngineCommand, EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
 from outcrop.serve.seats import Seating
-from outcrop.serve.size import needed
+from outcrop.serve.size import Sizes, needed
 from outcrop.serve.units import Bucket
 from outcrop.serve.verdicts import DEPLOYMENT, Verdicts, provisioned
 from outcrop.serve.wants import Seat, Want
@@ -87,7 +87,7 @@ class Fleet:
         self._seating = Seating(store, catalog, models)
         self._capacities = Capacities(store, self._seating, now) if measured else None
         self._command = EngineCommand(program, ("--threads", str(threads)) if threads else ())
-        self._wait, self._memory, self._size = on_demand_wait, memory, cache(size)
+        self._wait, self._memory, self._size = on_demand_wait, memory, Sizes(size)
         self._lock = threading.Condition()
         self._engines: dict[Path, Running] = {}
         self._routes: dict[str, Seat] = {}
@@ -278,7 +278,7 @@ class Fleet:
             return [self._demand.mark(want) for want in wants]
 
     def _needs(self, wants: list[Want]) -> dict[Path, int]:
-        """Least bytes of the engines that are wanted; files are looked at once."""
+        """Least bytes of the engines that are wanted."""
         if self._memory is None:
             return {}
         return {seat.weights: self._size(seat.weights) for want in wants for seat in want.seats}
@@ -335,7 +335,8 @@ class Fleet:
             if self._ended:
                 return
             need = 0 if self._memory is None else self._size(weights)
-            engine = self._engines.setdefault(weights, Running(weights, need))
+            engine = self._engines.setdefault(weights, Running(weights))
+            engine.need = need
             try:
                 command = self._command.line(weights, BASE, ready)
                 engine.process = EngineProcess(command, self._logs / f"{slug}.log", ready)
