@@ -55,6 +55,8 @@ class Gauge:
     ) -> None:
         """evaluations: of the whole run. machine: None where utilisation is not known."""
         self._plan, self._evaluations, self.machine = plan, evaluations, machine
+        # Sums over all examples, and asked for after every step.
+        self._tokens, self._held = plan.tokens, sum(shard.total() for shard in plan.validation)
         self._curve = Curve()
         told = []
         for event in past:
@@ -105,7 +107,8 @@ class Gauge:
     def _left(self) -> tuple[float, float]:
         """Seconds that the rest will take, at least and at most likely, at the speed of the latest steps."""
         curve = self._curve
-        tokens, seconds = curve.tokens[FEWEST:][-RECENT:], curve.seconds[FEWEST:][-RECENT:]
+        start = max(FEWEST, len(curve.tokens) - RECENT)
+        tokens, seconds = curve.tokens[start:], curve.seconds[start:]
         pace = sum(seconds) / max(1, sum(tokens))
         blocks = [
             sum(seconds[start : start + BLOCK]) / max(1, sum(tokens[start : start + BLOCK]))
@@ -114,11 +117,10 @@ class Gauge:
         mean = fmean(blocks)
         spread = math.sqrt(fmean((block - mean) ** 2 for block in blocks)) / mean if mean else 0.0
         doubt = 1 + max(MARGIN, spread)
-        training = max(0, self._plan.tokens - curve.trained) * pace
+        training = max(0, self._tokens - curve.trained) * pace
         left = max(0, self._evaluations - len(curve.evaluations))
         if curve.evaluations:
             scoring = [left * curve.evaluations[-1].seconds] * 2
         else:
-            held = sum(shard.total() for shard in self._plan.validation)
-            scoring = [left * held * pace * share for share in SCORING]
+            scoring = [left * self._held * pace * share for share in SCORING]
         return (training + scoring[0]) / doubt, (training + scoring[1]) * doubt
