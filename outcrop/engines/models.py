@@ -13,6 +13,7 @@ from outcrop.engines.adapters import Gains
 from outcrop.engines.alone import AloneModel
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, LayerShape
+from outcrop.engines.lean import KINDS, LeanModel, is_like
 from outcrop.engines.packed import NotPacked, PackedModel
 from outcrop.errors import OutcropError
 from outcrop.weights import STEPS_APART
@@ -39,20 +40,33 @@ def choose(model: Any, way: str = "auto") -> Running:
     """Take a transformers model over; raises OutcropError for a way that these weights cannot go."""
     if way not in WAYS:
         raise OutcropError(f"there is no way {way!r} to run a model; there are {', '.join(WAYS)}")
-    if way == "alone":
-        return AloneModel(model)
+    if way == "lean" and not is_like(model):
+        raise OutcropError(f"{type(model).__name__} is none of those that run lean: {', '.join(KINDS)}")
+    if way in ("auto", "lean") and is_like(model):
+        whole = _read(model)
+        lean = LeanModel(model)
+        says = _apart(lean, whole)
+        if says is not None:
+            # Its weights are taken apart by now: there is no other way left within this process.
+            raise OutcropError(f"{type(model).__name__} does not run lean ({says}): run it packed")
+        return lean
+    return AloneModel(model) if way == "alone" else _packed(model, way)
+
+
+def _packed(model: Any, way: str) -> Running:
+    """Packed rows where they say the same as whole texts, else (where any way will do) each sequence alone."""
     try:
+        whole = _read(model)
         packed = PackedModel(model)
-        says = _apart(packed, model)
+        says = _apart(packed, whole)
         if says is None:
             packed.lay_out()
             return packed
         packed.give_back()
         raise NotPacked(says)
-    except NotPacked as fault:
+    except NotPacked:
         if way != "auto":
             raise
-        del fault
         return AloneModel(model)
 
 
@@ -61,40 +75,38 @@ def cache_type(model: Running) -> torch.dtype:
     return torch.float32 if model.device.type == "cpu" else model.dtype
 
 
-def _apart(packed: PackedModel, model: Any) -> str | None:
-    """How packed rows differ from whole texts read alone; None where it is rounding only."""
-    size = model.get_input_embeddings().weight.shape[0]
-    texts = [[(place * step + size // 2) % size for place in range(length)] for step, length in ((3, 9), (5, 6))]
-    cache = Cache(64, packed.shapes, cache_type(packed), packed.device)
-    found: list[list[Tensor]] = [[], []]
+def _texts(size: int) -> list[list[int]]:
+    """Two short texts of a vocabulary."""
+    return [[(place * step + size // 2) % size for place in range(length)] for step, length in ((3, 9), (5, 6))]
+
+
+def _read(model: Any) -> list[Tensor]:
+    """The logits (length, vocabulary) of the two texts, each read at once by transformers alone."""
+    table = model.get_input_embeddings().weight
     with torch.inference_mode():
-        for cuts in (((0, 4), (0, 1)), ((4, 5), (1, 4)), ((5, 9), (4, 5)), (None, (5, 6))):
-            parts = [
-                Part(text[cut[0] : cut[1]], cut[0], 32 * number, None, cut[1] - cut[0])
-                for number, (text, cut) in enumerate(zip(texts, cuts, strict=True))
-                if cut is not None
-            ]
-            batch = Batch.of(parts, packed.device)
-            rows = list(packed.run(batch, cache))
-            for part in batch.parts:
-                found[part.place // 32] += rows[: part.wanted]
-                del rows[: part.wanted]
-        packed.give_back()
-        whole = [_read(model, text) for text in texts]
-        packed.take()
-    return _differs(found, whole)
+        texts = (torch.tensor([text], device=table.device) for text in _texts(table.shape[0]))
+        return [model(input_ids=ids, use_cache=False).logits[0].float() for ids in texts]
 
 
-def _read(model: Any, text: Sequence[int]) -> Tensor:
-    ids = torch.tensor([text], device=model.get_input_embeddings().weight.device)
-    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0].float()
-    return logits
-
-
-def _differs(found: Sequence[Sequence[Tensor]], whole: Sequence[Tensor]) -> str | None:
+def _apart(model: Running, whole: Sequence[Tensor]) -> str | None:
+    """How the two texts in one batch, read in pieces, differ from `whole`; None where it is rounding only."""
+    texts = _texts(whole[0].shape[1])
+    cache = Cache(64, model.shapes, cache_type(model), model.device)
+    found: list[list[Tensor]] = [[], []]
+    for cuts in (((0, 4), (0, 1)), ((4, 5), (1, 4)), ((5, 9), (4, 5)), (None, (5, 6))):
+        parts = [
+            Part(text[cut[0] : cut[1]], cut[0], 32 * number, None, cut[1] - cut[0])
+            for number, (text, cut) in enumerate(zip(texts, cuts, strict=True))
+            if cut is not None
+        ]
+        batch = Batch.of(parts, model.device)
+        with torch.inference_mode():
+            rows = list(model.run(batch, cache))
+        for part in batch.parts:
+            found[part.place // 32] += rows[: part.wanted]
+            del rows[: part.wanted]
     for rows, expected in zip(found, whole, strict=True):
-        said = torch.stack(list(rows)).float()
-        apart = float((said - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
-        if not apart <= STEPS_APART[rows[0].dtype]:
+        apart = float((torch.stack(rows).float() - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+        if not apart <= STEPS_APART[model.dtype]:
             return f"packed rows say other things than whole texts: logits are {apart:.2g} of their size apart"
     return None

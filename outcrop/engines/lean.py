@@ -1,0 +1,179 @@
+"""Llama and its like without transformers' modules: fused products, few calls a layer, the same numbers.
+
+Takes the weights of LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM over, layer by layer,
+so that there is never a second copy of them. Knows those models' parts, batches and the cache; nothing of requests.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, rms_norm, silu
+
+from outcrop.engines.adapters import Gains, Target
+from outcrop.engines.attention import Layer as Kept
+from outcrop.engines.attention import Rule, attend
+from outcrop.engines.batch import Batch
+from outcrop.engines.cache import Cache, LayerShape
+from outcrop.engines.products import Product
+
+KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+
+STEADY: Final = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary embedding whose frequencies do not hang on how long a text is."""
+
+PRODUCTS: Final = 4
+"""Of a layer: queries, keys and values; what attention gives; gate and up; down."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """One block: its norms, its products and how it attends."""
+
+    before: Tensor
+    between: Tensor
+    heads: Tensor | None
+    """Of Qwen3: the norms of queries' and keys' heads, (heads + kv heads, d)."""
+    qkv: Product
+    out: Product
+    gate_up: Product
+    down: Product
+    rule: Rule
+
+
+def is_like(model: Any) -> bool:
+    """True for a model that this file runs as transformers does."""
+    config = model.config
+    kind = type(model)
+    return (
+        kind.__name__ in KINDS
+        and kind.__module__.startswith("transformers.models.")
+        and config.hidden_act == "silu"
+        and (config.rope_parameters or {}).get("rope_type", "default") in STEADY
+        and all(type(layer.mlp.gate_proj) is nn.Linear for layer in model.model.layers)
+    )
+
+
+class LeanModel:
+    """A Llama-like over packed rows."""
+
+    together = True
+
+    def __init__(self, model: Any) -> None:
+        """Take a model over: its layers' weights are gone from it afterwards."""
+        body, config = model.model, model.config
+        self._table: Tensor = body.embed_tokens.weight
+        self.device, self.dtype = self._table.device, self._table.dtype
+        self._rotary, self._eps, self._norm = body.rotary_emb, config.rms_norm_eps, body.norm.weight
+        first = body.layers[0].self_attn
+        self._width = first.head_dim
+        self._keys = config.num_key_value_heads
+        self._queries = config.num_attention_heads
+        self.shapes = [LayerShape(self._keys, self._width, self._width)] * len(body.layers)
+        self.gains = Gains(
+            [target for number, layer in enumerate(body.layers) for target in _targets(number, layer)],
+            self.dtype,
+            self.device,
+        )
+        self._layers = [self._taken(layer) for layer in body.layers]
+        self._head = Product(model.lm_head.weight, model.lm_head.bias)
+
+    def run(self, batch: Batch, cache: Cache) -> Tensor:
+        """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it."""
+        self.gains.begin(batch.groups, batch.rows)
+        hidden = embedding(batch.ids, self._table)
+        cos, sin = self._turns(hidden, batch.positions)
+        for number, (layer, kept) in enumerate(zip(self._layers, cache.layers, strict=True)):
+            hidden = self._block(number * PRODUCTS, layer, hidden, (cos, sin), (batch, kept))
+        if batch.wanted.shape[0] != batch.rows:
+            hidden = hidden[batch.wanted]
+        return self._head(self._normed(hidden, self._norm))
+
+    def _block(
+        self, target: int, layer: _Layer, hidden: Tensor, turns: tuple[Tensor, Tensor], there: tuple[Batch, Kept]
+    ) -> Tensor:
+        """One layer: what rows see of each other, then what each makes of it."""
+        x = self._normed(hidden, layer.before)
+        made = self._product(target, layer.qkv, x)
+        seen = self._attended(layer, made, turns, there)
+        hidden = hidden.add_(self._product(target + 1, layer.out, seen))
+        x = self._normed(hidden, layer.between)
+        both = self._product(target + 2, layer.gate_up, x)
+        gate, up = both.chunk(2, -1)
+        return hidden.add_(self._product(target + 3, layer.down, silu(gate).mul_(up)))
+
+    def _attended(self, layer: _Layer, made: Tensor, turns: tuple[Tensor, Tensor], there: tuple[Batch, Kept]) -> Tensor:
+        """(rows, queries, keys and values) to what attention gives, (rows, heads * d)."""
+        heads = made.view(made.shape[0], -1, self._width)
+        turning, value = heads[:, : self._queries + self._keys], heads[:, self._queries + self._keys :]
+        if layer.heads is not None:
+            turning = rms_norm(turning, (self._width,), None, self._eps) * layer.heads
+        cos, sin = turns
+        turned = torch.addcmul(turning * cos, turning.roll(self._width // 2, -1), sin)
+        query, key = turned[:, : self._queries], turned[:, self._queries :]
+        batch, kept = there
+        found = attend(batch, kept, layer.rule, query=query, key=key, value=value)
+        return found.to(made.dtype).reshape(made.shape[0], -1)
+
+    def _product(self, target: int, product: Product, x: Tensor) -> Tensor:
+        y = product(x)
+        if self.gains.acting:
+            self.gains.add(target, x, y)
+        return y
+
+    def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        return rms_norm(hidden, (hidden.shape[-1],), weight, self._eps)
+
+    def _turns(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of each row's position, (rows, 1, d): x cos + roll(x) sin turns x."""
+        exact = hidden if hidden.dtype == torch.float64 else hidden.new_empty(0, dtype=torch.float32)
+        cos, sin = self._rotary(exact, positions[None])
+        half = self._width // 2
+        signed = torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
+        return cos[0].unsqueeze(1), signed.unsqueeze(1)
+
+    def _taken(self, layer: Any) -> _Layer:
+        """A layer's weights, fused and laid out; the module's own are let go."""
+        attention, mlp = layer.self_attn, layer.mlp
+        linears = [attention.q_proj, attention.k_proj, attention.v_proj], [mlp.gate_proj, mlp.up_proj]
+        qkv, gate_up = (Product.fused([one.weight for one in some], [one.bias for one in some]) for some in linears)
+        out = Product(attention.o_proj.weight, attention.o_proj.bias)
+        down = Product(mlp.down_proj.weight, mlp.down_proj.bias)
+        for linear in (*linears[0], *linears[1], attention.o_proj, mlp.down_proj):
+            linear.weight = nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
+        heads = None
+        if getattr(attention, "q_norm", None) is not None:
+            both = (attention.q_norm.weight, self._queries), (attention.k_norm.weight, self._keys)
+            heads = torch.cat([weight.expand(count, -1) for weight, count in both])
+        # Mistral's window is its config's; Qwen's blocks have each their own, and Llama has none.
+        config = attention.config
+        window = config.sliding_window if config.model_type == "mistral" else getattr(attention, "sliding_window", None)
+        return _Layer(
+            layer.input_layernorm.weight,
+            layer.post_attention_layernorm.weight,
+            heads,
+            qkv,
+            out,
+            gate_up,
+            down,
+            Rule(attention.scaling, window),
+        )
+
+
+def _targets(number: int, layer: Any) -> list[Target]:
+    """The products of a layer, in the order in which they are run."""
+    attention, mlp = layer.self_attn, layer.mlp
+    fused = (
+        ("self_attn", {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj")}),
+        ("self_attn", {"o_proj": attention.o_proj}),
+        ("mlp", {name: getattr(mlp, name) for name in ("gate_proj", "up_proj")}),
+        ("mlp", {"down_proj": mlp.down_proj}),
+    )
+    return [
+        Target(
+            next(iter(linears.values())).in_features,
+            {f"model.layers.{number}.{room}.{name}": one.out_features for name, one in linears.items()},
+        )
+        for room, linears in fused
+    ]
