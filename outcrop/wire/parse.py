@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from outcrop.errors import ServiceError
@@ -188,11 +189,11 @@ def _serialization(message: str) -> ServiceError:
 
 def _json_document(body: bytes) -> Any:
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        document = json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_float)
         _check_depth(document)
         if _SURROGATE.search(body):
             # Half a surrogate pair is legal JSON, but no text: it could be neither stored nor sent back.
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
+            json.dumps(document, ensure_ascii=False, default=str).encode("utf-8")
     except (ValueError, RecursionError) as fault:
         raise _serialization(f"Could not parse request body into json: {fault}") from fault
     return document
@@ -200,6 +201,12 @@ def _json_document(body: bytes) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _float(text: str) -> float | Decimal:
+    """A number; one beyond all floats stays as it was written, so that its refusal can quote it."""
+    found = float(text)
+    return Decimal(text) if math.isinf(found) else found
 
 
 def _check_depth(document: Any) -> None:
@@ -257,6 +264,8 @@ def _json_value(shape: Shape, value: Any, place: str = "") -> Any:
 def _json_scalar(shape: Shape, value: Any, where: str) -> Any:
     kind = shape.type_name
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, Decimal):
+        raise _serialization(f"NUMBER_VALUE {str(value)[:64]}{where} cannot be converted to {_java(shape)}")
     try:
         if kind == "string" and isinstance(value, str):
             return value
@@ -281,7 +290,7 @@ def _json_scalar(shape: Shape, value: Any, where: str) -> Any:
 def _json_kind(value: Any) -> str:
     if isinstance(value, bool):
         return "TRUE_VALUE" if value else "FALSE_VALUE"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return "NUMBER_VALUE"
     if isinstance(value, str):
         return "STRING_VALUE"
