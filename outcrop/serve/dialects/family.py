@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 
 from outcrop.records import Piece, Prompt, Turn
-from outcrop.serve.malformed import check, read_json
+from outcrop.serve.malformed import Strict, check, read_json
 
 SCHEMAS: Final = Path(__file__).parent.with_name("schemas")
 
@@ -182,10 +182,10 @@ def schema(name: str) -> Document:
 
 
 @cache
-def _validator(name: str, largest: int, strict: bool) -> Draft202012Validator:
+def _validator(name: str, largest: int, strict: bool) -> Validator:
     document = copy.deepcopy(schema(name))
     _bind(document, largest, strict)
-    return Draft202012Validator(document)
+    return Strict(document)
 
 
 def _bind(node: Any, largest: int, strict: bool) -> None:
