@@ -62,7 +62,7 @@ def usage() -> Iterator[None]:
     try:
         yield
     except OutcropError as fault:
-        error_console().print(f"[bold red]outcrop:[/bold red] {escape(str(fault))}")
+        error_console().print(f"[bold red]outcrop:[/bold red] {escape(harmless(str(fault)))}")
         raise typer.Exit(USAGE) from fault
 
 
@@ -94,6 +94,8 @@ def _bring(given: str, draft: Path, console: Console) -> Path:
     if given.startswith("s3://"):
         _fetch(given, draft, console)
         return draft
+    if "://" in given:
+        raise OutcropError(f"{given}: only paths, s3:// URIs and - for standard input can be read; fetch it first")
     path = Path(given).expanduser()
     if path.is_dir():
         lines = sorted(path.glob("*.jsonl"))

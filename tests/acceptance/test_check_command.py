@@ -123,6 +123,7 @@ def test_standard_input_is_a_file_too(good: str) -> None:
         (["{folder}/trian.jsonl", "--model", EXPRESS], "there is no such file; did you mean {good}?"),
         (["s3://bucket/key", "--model", EXPRESS], 'eval "$(outcrop env)"'),
         (["s3://bucket/", "--model", EXPRESS], "names no object"),
+        (["https://example.com/a.jsonl", "--model", EXPRESS], "only paths, s3:// URIs and - for standard input"),
         (["{good}", "--model", EXPRESS, "--faults", "{folder}"], "Is a directory"),
         (["{good}", "--model", EXPRESS, "--faults", "{good}"], "a file of the dataset, which would be lost"),
         (["{good}", "--model", EXPRESS, *["--validation", "{good}"] * 11], "11 validation files are more than the 10"),
