@@ -15,6 +15,7 @@ from outcrop.commands.serve import serve
 from outcrop.commands.show import show_model
 from outcrop.commands.watch import watch
 from outcrop.errors import OutcropError
+from outcrop.terminal import harmless
 
 commands = typer.Typer(
     name="outcrop",
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         commands()
     except OutcropError as fault:
-        error_console().print(f"[bold red]outcrop:[/bold red] {escape(str(fault))}")
+        error_console().print(f"[bold red]outcrop:[/bold red] {escape(harmless(str(fault)))}")
         sys.exit(1)
 
 

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from outcrop.commands.options import error_console
 from outcrop.errors import OutcropError
 from outcrop.records import VALIDATION_FILES
+from outcrop.terminal import harmless
 
 if TYPE_CHECKING:
     from outcrop.datasets.faults import Fault

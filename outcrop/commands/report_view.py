@@ -17,6 +17,7 @@ from outcrop.datasets.faults import Fault
 from outcrop.datasets.lengths import Lengths
 from outcrop.datasets.report import Report
 from outcrop.estimate.survey import Input, Survey
+from outcrop.terminal import harmless
 
 SHOWN_FAULTS: Final = 10
 """Faults of a file that are shown with their text; the table counts all of them."""
@@ -64,7 +65,7 @@ def facts(rows: Sequence[tuple[str, str | Text]]) -> Padding:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, escape(value) if isinstance(value, str) else value)
+        table.add_row(name, escape(harmless(value)) if isinstance(value, str) else value)
     return inset(table)
 
 
@@ -89,14 +90,14 @@ def counted(number: int, noun: str) -> str:
 def _file(console: Console, given: Input, report: Report, per_token: int) -> None:
     purpose = "training" if given.purpose == "train" else "validation"
     mark = ("no fault", "green") if report.passed else (counted(report.fault_count, "fault"), "red")
-    console.print(Text.assemble((purpose, "bold"), "  ", given.uri, "  ", mark))
+    console.print(Text.assemble((purpose, "bold"), "  ", harmless(given.uri), "  ", mark))
     characters = report.whole.total if report.whole else 0
     rows: list[tuple[str, str | Text]] = [
         ("lines", f"{report.records:,}" + ("" if report.passed else f", of which {report.accepted:,} are good")),
         ("size", f"{size(report.bytes)} ({report.bytes:,} bytes)" if report.bytes >= 1024 else size(report.bytes)),
         ("tokens", f"{-(-characters // per_token):,} as AWS counts them: {characters:,} characters / {per_token}"),
     ]
-    rows += [("" if at else "note", Text(remark, style="yellow")) for at, remark in enumerate(report.remarks)]
+    rows += [("" if at else "note", Text(harmless(remark), style="yellow")) for at, remark in enumerate(report.remarks)]
     console.print(facts(rows))
     if report.whole is not None:
         console.print()
@@ -163,7 +164,7 @@ def _fault(fault: Fault, width: int) -> Text:
     place = f"line {fault.line:,}" if fault.line else "the file as a whole"
     if fault.column:
         place += f", column {fault.column:,}"
-    text = Text.assemble((place, "bold"), "  ", fault.reason)
+    text = Text.assemble((place, "bold"), "  ", harmless(fault.reason))
     if fault.snippet:
         shown, mark = cropped(fault.snippet, fault.mark, width)
         text.append("\n  " + shown, style="dim")
@@ -198,9 +199,9 @@ def _together(console: Console, checked: Survey) -> None:
         return
     console.print("[bold]the files together[/bold]")
     for fault in checked.together.faults:
-        console.print(inset(Text(fault.reason, style="red")))
+        console.print(inset(Text(harmless(fault.reason), style="red")))
     for leak in checked.together.leaks:
-        console.print(inset(Text(f"{leak.name}: {leak}", style="yellow")))
+        console.print(inset(Text(harmless(f"{leak.name}: {leak}"), style="yellow")))
     console.print()
 
 
@@ -209,4 +210,4 @@ def _verdict(console: Console, checked: Survey) -> None:
         console.print("[bold green]passed[/bold green]  a job would take this dataset")
         return
     console.print(Text.assemble(("failed", "bold red"), f"  {counted(checked.fault_count, 'fault')}. A job would say:"))
-    console.print(inset(Text(checked.failure or "", style="red")))
+    console.print(inset(Text(harmless(checked.failure or ""), style="red")))

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -23,6 +23,7 @@ from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.lifecycle import JOB
 from outcrop.records import Job
+from outcrop.terminal import harmless, harmless_json
 
 if TYPE_CHECKING:
     from outcrop.jobs.events import Event
@@ -171,11 +172,17 @@ def _stream(looks: Iterator[Look]) -> Job:
 
 
 def _say(document: Mapping[str, Any]) -> None:
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    print(harmless_json(json.dumps(document, ensure_ascii=False)), flush=True)
 
 
 def _instant(at: Any) -> str:
     return str(at.astimezone(UTC).isoformat(timespec="milliseconds")).replace("+00:00", "Z")
+
+
+def _shown(event: "Event") -> "Event":
+    """The event with its texts as a terminal may have them: messages quote records, and files have names."""
+    members = {name: harmless(value) if isinstance(value, str) else value for name, value in event.members.items()}
+    return replace(event, members=members)
 
 
 def _lines(looks: Iterator[Look]) -> Job:
@@ -189,7 +196,7 @@ def _lines(looks: Iterator[Look]) -> Job:
             for text in heading(look.job, look.weights):
                 print(text, flush=True)
         job = look.job
-        for event in look.events:
+        for event in map(_shown, look.events):
             story.add(event)
             print(f"{event.at.astimezone():%H:%M:%S}  {line(event, story.plan)}", flush=True)
     assert job is not None
@@ -207,7 +214,7 @@ def _screen(looks: Iterator[Look], console: Console) -> Job:
     with live(console, screen):
         for look in looks:
             job = look.job
-            for event in look.events:
+            for event in map(_shown, look.events):
                 screen.story.add(event)
             screen.heading, screen.status = heading(job, look.weights), job.status
             screen.footing = ending(job, screen.story) if look.over else waiting(job, screen.story, served=look.served)

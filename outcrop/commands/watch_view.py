@@ -3,6 +3,7 @@
 import shlex
 
 from outcrop.records import Job
+from outcrop.terminal import harmless
 from outcrop.watch import words
 from outcrop.watch.story import Story
 
@@ -12,7 +13,7 @@ def heading(job: Job, weights: str | None) -> tuple[str, ...]:
     kind = job.request.get("customizationType", "FINE_TUNING")
     return (
         job.name,
-        " · ".join([job.base_model_id, kind, *([f"weights {weights}"] if weights else [])]),
+        " · ".join([job.base_model_id, kind, *([f"weights {harmless(weights)}"] if weights else [])]),
     )
 
 
@@ -31,7 +32,7 @@ def ending(job: Job, story: Story) -> tuple[str, ...]:
     """How a job ended and what came of it; where its own files are gone, in the store's numbers."""
     lines = [f"{job.status}{_took(job)}"]
     if job.failure:
-        lines.append(job.failure)
+        lines.append(harmless(job.failure))
     if story.ending is None or story.ending.kind != "done":
         lines += _measured(job)
     if job.model_arn:
