@@ -20,8 +20,10 @@ from typing import Final
 
 import torch
 
+from outcrop.children import ENGINE_KEY
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.http import EngineHttp
+from outcrop.engines.models import WAYS
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.listen import Listener, Port
@@ -29,8 +31,6 @@ from outcrop.records import Prompt
 from outcrop.sources import memory
 from outcrop.sources.look import look
 from outcrop.weights import choose_dtype, load_config, load_model, require_steps
-
-KEY_VARIABLE: Final = "OUTCROP_ENGINE_KEY"
 
 ONE_THREAD_BELOW: Final = 100_000_000
 """Parameters under which one core is fastest for one token at a time: others would wait longer than they compute."""
@@ -47,8 +47,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--threads", type=int, default=0, help="0: by the size of the model")
-    parser.add_argument("--running", type=int, default=16, help="sequences that take turns")
+    parser.add_argument("--running", type=int, default=64, help="sequences that run at once")
     parser.add_argument("--waiting", type=int, default=256, help="requests kept beyond those")
+    parser.add_argument("--step-tokens", type=int, default=0, help="rows that a step reads; 0: by the device")
+    parser.add_argument("--cache-gb", type=float, default=0.0, help="for keys and values; 0: by the memory that is free")
+    parser.add_argument("--way", choices=WAYS, default="auto", help="how the model is run; auto: the fastest that is right")
     return parser
 
 
@@ -65,7 +68,16 @@ def load(options: argparse.Namespace) -> TextEngine:
     model = load_model(options.weights, options.dtype, device)
     require_steps(model)
     encoder = Encoder.read(options.weights)
-    engine = TextEngine(model, encoder, name=options.name, running=options.running, waiting=options.waiting)
+    engine = TextEngine(
+        model,
+        encoder,
+        name=options.name,
+        running=options.running,
+        waiting=options.waiting,
+        step_tokens=options.step_tokens,
+        cache_bytes=int(options.cache_gb * 1e9) or None,
+        way=options.way,
+    )
     small = engine.parameters < ONE_THREAD_BELOW
     torch.set_num_threads(options.threads or (1 if small else os.cpu_count() or 1))
     outputs: list[str | None] = []
@@ -79,7 +91,7 @@ def load(options: argparse.Namespace) -> TextEngine:
 
 async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
     """Answer requests until the process ends."""
-    listener = Listener(EngineHttp(engine, os.environ.get(KEY_VARIABLE, "")), Port(options.host, options.port))
+    listener = Listener(EngineHttp(engine, os.environ.get(ENGINE_KEY, "")), Port(options.host, options.port))
     await listener.start()
     ready = {"port": listener.port, "pid": os.getpid()}
     temporary = options.ready.with_name(f".{options.ready.name}.{os.getpid()}")

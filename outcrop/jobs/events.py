@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 
+from outcrop.children import TERMINAL
 from outcrop.errors import OutcropError
 
 Aware = Annotated[datetime, msgspec.Meta(tz=True)]
-
-TERMINAL: Final = frozenset({"done", "failed", "stopped"})
 
 
 @dataclass(frozen=True, slots=True)

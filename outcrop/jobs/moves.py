@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from outcrop.children import AGAIN
 from outcrop.jobs.events import Event
 from outcrop.records import Job
 
 Kind = Literal["adopt", "start", "ask", "kill", "renew", "complete", "fail", "stopped"]
-
-AGAIN: Final = 75
-"""Exit status of a child whose trouble another start may mend; the last line of its log names it."""
 
 MESSAGE_CHARACTERS: Final = 2048
 """AWS's bound of failureMessage."""

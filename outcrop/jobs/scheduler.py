@@ -16,27 +16,25 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from outcrop import lifecycle
+from outcrop import children, lifecycle
+from outcrop.children import TERMINAL, read_spec, write_spec
 from outcrop.durable import FULL
 from outcrop.errors import OutcropError
-from outcrop.jobs.events import TERMINAL, Account, Event, Follower, append
+from outcrop.jobs.events import Account, Event, Follower, append
 from outcrop.jobs.executor import Child, Executor
 from outcrop.jobs.moves import Move, Rules, Sight, moves, shortened
-from outcrop.jobs.spec import Specify, load, save
+from outcrop.jobs.spec import Specify
 from outcrop.jobs.workplace import Start, Workplace
 from outcrop.records import Arn, Job, Key, Model
-from outcrop.store.jobs import Part
+from outcrop.store.jobs import PARTS, Part
 from outcrop.store.store import Store
 
 BUSY_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 5.0
 """How long the loop sleeps when nobody wakes it: while a child runs, and while none does."""
 
-PARTS: Final[dict[str, Part]] = {
-    "validation": "validationDetails",
-    "dataProcessing": "dataProcessingDetails",
-    "training": "trainingDetails",
-}
+DETAILS: Final[dict[str, Part]] = dict(zip(children.PARTS, PARTS, strict=True))
+"""The parts as a child names them, and as statusDetails does."""
 
 SESSION: Final = "bedrock-customization"
 
@@ -204,7 +202,7 @@ class Scheduler:
         if event.kind in TERMINAL:
             watch.ended = watch.ended or self._now()
         if event.kind == "part":
-            part = PARTS[event.members["part"]]
+            part = DETAILS[event.members["part"]]
             for status in _way(job.parts[part]["status"], event.members["status"]):
                 job = self._store.jobs.part(job.arn, part, status, event.at)
         return job
@@ -265,11 +263,11 @@ class Scheduler:
         place, account = watch.place, watch.account
         notes = []
         if place.spec.exists():
-            load(place.spec)  # the child would say the same, but as a crash
+            read_spec(place.spec)  # the child would say the same, but as a crash
         else:
             spec, warning = self._specify(job)
             notes = [Event(self._now(), "log", {"level": "warning", "message": warning})] if warning else []
-            save(spec, place.spec)
+            write_spec(spec, place.spec)
         append(place.events, *notes)
         place.stop.unlink(missing_ok=True)
         earlier = place.latest_start()
@@ -320,7 +318,7 @@ class Scheduler:
         assert done is not None
         model_id = watch.place.model_id()
         try:
-            spec = load(watch.place.spec)
+            spec = read_spec(watch.place.spec)
             watch.place.deliver(self._models / model_id)
         except OutcropError as fault:
             self._fail(job, str(fault))

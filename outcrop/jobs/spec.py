@@ -1,4 +1,4 @@
-"""From a stored job to what its child is told: TrainSpec, and spec.json in the job directory.
+"""From a stored job to what its child is told: TrainSpec.
 
 Knows a job's request, the catalogue and the custom models; nothing of processes, credentials or events.
 """
@@ -7,12 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-import msgspec
-
 from outcrop.catalog.catalog import Catalog, WeightsChoice, effective_weights
 from outcrop.catalog.origin import Origin, origin_of_custom, origin_of_foundation
 from outcrop.catalog.rows import FoundationModel
-from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 from outcrop.records import Job, Model, TrainSpec
 
@@ -126,16 +123,3 @@ def _effective(given: Mapping[str, str]) -> dict[str, Any]:
         "early_stopping_threshold": float(given.get("earlyStoppingThreshold", "0")),
         "evaluation_share": float(share) / 100 if share is not None else None,
     }
-
-
-def save(spec: TrainSpec, path: Path) -> None:
-    """Write spec.json whole or not at all."""
-    replace_file(path, msgspec.json.encode(spec).decode() + "\n", mode=0o600)
-
-
-def load(path: Path) -> TrainSpec:
-    """Read spec.json; raises OutcropError when it is missing or broken, OSError when it cannot be read now."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=TrainSpec)
-    except (FileNotFoundError, msgspec.MsgspecError) as fault:
-        raise OutcropError(f"cannot read the job's {path}: {fault}") from fault

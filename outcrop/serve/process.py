@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-KEY_VARIABLE: Final = "OUTCROP_ENGINE_KEY"
-"""Environment variable with the bearer key that the engine asks of everyone: any user of the machine sees its port."""
+from outcrop.children import ENGINE_KEY
 
 LOG_BYTES: Final = 10_000_000
 """A log that has grown beyond this is begun anew at the engine's next start."""
@@ -62,7 +61,7 @@ class EngineProcess:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, KEY_VARIABLE: self.key},
+                env={**os.environ, ENGINE_KEY: self.key},
                 # A person's Ctrl-C is meant for the server, which ends its engines in order.
                 start_new_session=True,
             )

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from outcrop.children import read_spec
 from outcrop.datasets.plan import Plan
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.train.events import StopAsked
 from outcrop.train.leave import leave
 from outcrop.train.memory import usage
-from outcrop.train.start import course, load, open_plan, read_spec
+from outcrop.train.start import course, load, open_plan
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from outcrop.children import PARTS, TERMINAL
 from outcrop.errors import OutcropError
 from outcrop.train.disk import PAUSE, full
-
-TERMINAL: Final = frozenset({"done", "failed", "stopped"})
-PARTS: Final = ("validation", "dataProcessing", "training")
 
 
 class StopAsked(OutcropError):

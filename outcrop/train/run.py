@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from safetensors import SafetensorError
 
+from outcrop.children import AGAIN, read_spec
 from outcrop.datasets.plan import Plan, plan_document
 from outcrop.datasets.shards import Damaged
 from outcrop.durable import settle
@@ -30,7 +31,7 @@ from outcrop.train.events import Events, StartAgain, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
 from outcrop.train.leave import leave
 from outcrop.train.memory import out_of_memory, ran_out, require_memory, usage
-from outcrop.train.start import course, gauge, load, open_plan, read_spec, require_disk, work_key
+from outcrop.train.start import course, gauge, load, open_plan, require_disk, work_key
 
 if TYPE_CHECKING:
     from outcrop.train.gauge import Gauge
@@ -41,10 +42,6 @@ Result = TypeVar("Result")
 
 UNEXPECTED: Final = "Encountered an unexpected error when processing the request, please try again"
 """AWS's sentence for a fault of its own (facts 5.4)."""
-
-AGAIN: Final = 75
-"""Exit status (sysexits' EX_TEMPFAIL) of a life whose trouble a fresh one may be spared: start it again. The last line
-of its log says what the trouble was."""
 
 BESIDE_WEIGHTS: Final = 16 << 20
 """Bytes of room for what lies beside the finished weights: their story, and a tokenizer."""

@@ -9,11 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from outcrop import sizes
 from outcrop.datasets.plan import Plan, evaluations
-from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.train.disk import require_room
 
@@ -21,14 +18,6 @@ if TYPE_CHECKING:
     from outcrop.train.gauge import Gauge, Machine
     from outcrop.train.loop import Course
     from outcrop.train.text import TextLearner
-
-
-def read_spec(path: Path) -> TrainSpec:
-    """Read spec.json; raises OutcropError for what is no TrainSpec."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=TrainSpec)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise OutcropError(f"{path} tells of no job: {error}") from error
 
 
 def open_plan(spec: TrainSpec, folder: Path) -> Plan:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from outcrop.watch import words
 from outcrop.watch.spark import MARK, spark
-from outcrop.watch.story import PARTS, Part, Story
+from outcrop.watch.story import TITLES, Part, Story
 
 REFRESHES: Final = 4
 """A second."""
@@ -50,7 +50,7 @@ class Screen:
         for text in above:
             yield text
         yield self._bars(width)
-        free = console.size.height - len(above) - len(PARTS) - len(below) - len(self.footing) - 3
+        free = console.size.height - len(above) - len(TITLES) - len(below) - len(self.footing) - 3
         if len(self.story.losses) > 1:
             yield Text()
             yield from self._curve(width, max(1, min(TALLEST, free)))
@@ -67,13 +67,13 @@ class Screen:
         return lines
 
     def _bars(self, width: int) -> Table:
-        titles = max(map(len, PARTS.values()))
+        titles = max(map(len, TITLES.values()))
         bar = min(max(width - titles - NOTE - 2, BAR[0]), BAR[1])
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True, width=titles, min_width=titles)
         table.add_column(width=bar, min_width=bar)
         table.add_column(no_wrap=True, overflow="ellipsis")
-        for name, title in PARTS.items():
+        for name, title in TITLES.items():
             part = self.story.parts[name]
             table.add_row(title, _bar(part, *self._done(name, part)), self._note(name, part))
         return table

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from outcrop.jobs.events import TERMINAL, Event
+from outcrop.children import PARTS, TERMINAL
+from outcrop.jobs.events import Event
 
-PARTS: Final = {"validation": "validation", "dataProcessing": "data processing", "training": "training"}
-"""The parts of a job in their order, as events name them and as people read them."""
+TITLES: Final = dict(zip(PARTS, ("validation", "data processing", "training"), strict=True))
+"""The parts of a job in their order, as people read them."""
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from outcrop.jobs.events import Event
-from outcrop.watch.story import PARTS
+from outcrop.watch.story import TITLES
 
 
 def clock(seconds: float) -> str:
@@ -71,7 +71,7 @@ def line(event: Event, planned: Mapping[str, Any]) -> str:
     members = event.members
     match event.kind:
         case "part":
-            return f"{PARTS[members['part']]}: {members['status']}"
+            return f"{TITLES[members['part']]}: {members['status']}"
         case "plan":
             return f"plan: {plan(members)}"
         case "progress":

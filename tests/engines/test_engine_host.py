@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from outcrop.engines.host import KEY_VARIABLE
+from outcrop.children import ENGINE_KEY
 from tests.engines.tiny import CONTEXT, write_llama
 
 KEY = "a key of the tests"
@@ -30,7 +30,7 @@ class Host:
             [*command, "--ready", str(self.ready), *options],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, KEY_VARIABLE: KEY},
+            env={**os.environ, ENGINE_KEY: KEY},
         )
 
     def wait(self) -> "Host":

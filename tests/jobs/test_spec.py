@@ -7,8 +7,9 @@ import pytest
 
 from outcrop.catalog.catalog import Catalog
 from outcrop.catalog.origin import Origin, origin_of_foundation
+from outcrop.children import read_spec, write_spec
 from outcrop.errors import OutcropError
-from outcrop.jobs.spec import load, save, specifier, train_spec
+from outcrop.jobs.spec import specifier, train_spec
 from outcrop.records import Job, TrainSpec
 from tests.jobs.world import LONG_ID, World
 
@@ -128,8 +129,8 @@ def test_what_cannot_be_trained_is_refused_by_name(world: World, change: dict[st
 
 def test_a_spec_survives_its_file(world: World, tmp_path: Path) -> None:
     told = spec(world.job(maxSequenceLength="99"))
-    save(told, tmp_path / "spec.json")
-    assert load(tmp_path / "spec.json") == told
+    write_spec(told, tmp_path / "spec.json")
+    assert read_spec(tmp_path / "spec.json") == told
     assert (tmp_path / "spec.json").stat().st_mode & 0o077 == 0
 
 
@@ -137,4 +138,4 @@ def test_a_spec_survives_its_file(world: World, tmp_path: Path) -> None:
 def test_a_broken_spec_is_refused_by_its_path(tmp_path: Path, text: str) -> None:
     (tmp_path / "spec.json").write_text(text)
     with pytest.raises(OutcropError, match=r"spec\.json"):
-        load(tmp_path / "spec.json")
+        read_spec(tmp_path / "spec.json")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from outcrop.children import read_spec
 from outcrop.datasets.chat import ChatTemplate
 from outcrop.datasets.shards import Shard
 from outcrop.errors import OutcropError
@@ -16,7 +17,7 @@ from outcrop.records import Limits, TrainSpec
 from outcrop.train import progress
 from outcrop.train.events import StopAsked
 from outcrop.train.intake import take_in, taken_in
-from outcrop.train.start import open_plan, read_spec, require_disk, work_key
+from outcrop.train.start import open_plan, require_disk, work_key
 
 
 class Away(OutcropError):
@@ -213,5 +214,5 @@ def test_a_spec_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     for content in ("", "{}", '{"job_arn": 3}'):
         path.write_text(content)
-        with pytest.raises(OutcropError, match="tells of no job"):
+        with pytest.raises(OutcropError, match="cannot read the job's"):
             read_spec(path)
