@@ -217,3 +217,23 @@ def test_what_is_no_uri(text: str) -> None:
 def test_every_refusal_is_a_refusal() -> None:
     assert all(issubclass(one, StorageRefused) for one in (ObjectMissing, BucketMissing, AccessRefused, ObjectChanged))
     assert not issubclass(StorageAway, StorageRefused)
+
+
+def test_whether_an_object_could_be_written_is_found_out_without_writing(
+    client: ObjectClient, server: S3Server
+) -> None:
+    client.try_put("s3://bucket/tried/new")
+    assert client.size("s3://bucket/tried/new") is None
+    client.put("s3://bucket/tried/old", b"old")
+    client.try_put("s3://bucket/tried/old")
+    assert b"".join(client.read("s3://bucket/tried/old")) == b"old"
+    with pytest.raises(BucketMissing):
+        client.try_put("s3://no-such-bucket/k")
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket/tried/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    server.client().put_bucket_policy(Bucket="bucket", Policy=policy)
+    try:
+        with pytest.raises(AccessRefused, match="AccessDenied"):
+            client.try_put("s3://bucket/tried/new")
+    finally:
+        server.client().delete_bucket_policy(Bucket="bucket")
