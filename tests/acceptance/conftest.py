@@ -1,9 +1,11 @@
 """The server that acceptance tests talk to, and an environment that holds nothing but its address and key."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from tests.acceptance.server import Server
@@ -15,6 +17,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("server") / "data").start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def loaded(server: Server) -> None:
+    """The bundled weights' engine is up, and stays up: whoever provisions one model after another waits for it once."""
+    told = server.environment
+    runtime = boto3.client(
+        "bedrock-runtime",
+        endpoint_url=told["AWS_ENDPOINT_URL"],
+        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+        region_name=told["AWS_DEFAULT_REGION"],
+    )
+    body = json.dumps({"inputText": "Hello", "textGenerationConfig": {"maxTokenCount": 1}})
+    runtime.invoke_model(modelId="amazon.titan-text-express-v1", body=body)
 
 
 @pytest.fixture

@@ -93,5 +93,5 @@ def wait(aws: Any, state: str, *words: str) -> Any:
         assert code == 0, said
         if answer["status"] != state:
             return answer
-        time.sleep(1)
+        time.sleep(0.2)
     raise AssertionError(f"still {state}")

@@ -115,7 +115,7 @@ class Chain:
 
 
 @pytest.fixture
-def chain(server: Server, client_environment: dict[str, str]) -> Iterator[Chain]:
+def chain(server: Server, client_environment: dict[str, str], loaded: None) -> Iterator[Chain]:
     made = Chain(server)
     yield made
     for throughput in made.served:

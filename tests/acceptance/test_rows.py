@@ -96,7 +96,7 @@ def streamed(family: str, chunks: list[dict[str, Any]]) -> str:
 
 
 @pytest.fixture
-def clients(client_environment: dict[str, str]) -> dict[str, Any]:
+def clients(client_environment: dict[str, str], loaded: None) -> dict[str, Any]:
     clients = {name: boto3.client(name) for name in ("s3", "bedrock", "bedrock-runtime")}
     clients["s3"].create_bucket(Bucket=BUCKET)  # again is no error in this region
     return clients

@@ -86,11 +86,13 @@ def jobs(server: Server, client_environment: dict[str, str], pairs: Path) -> Job
 
 def on_a_terminal(command: list[str], rows: int, columns: int) -> tuple[int, str]:
     """Run a command on a terminal of this size; its exit status and all that it wrote, control sequences left out."""
-    child, master = pty.fork()
-    if child == 0:
-        os.environ |= {"TERM": "xterm-256color", "LINES": str(rows), "COLUMNS": str(columns)}
-        os.execv(command[0], command)
-    ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    master, terminal = pty.openpty()
+    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    size = {"TERM": "xterm-256color", "LINES": str(rows), "COLUMNS": str(columns)}
+    child = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, env=os.environ | size, start_new_session=True
+    )
+    os.close(terminal)
     written, deadline = b"", time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         if select.select([master], [], [], 0.5)[0]:
@@ -98,9 +100,9 @@ def on_a_terminal(command: list[str], rows: int, columns: int) -> tuple[int, str
                 written += os.read(master, 65536)
             except OSError:  # the other end is closed
                 break
-    _, status = os.waitpid(child, 0)
+    status = child.wait(SECONDS)
     os.close(master)
-    return os.waitstatus_to_exitcode(status), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode())
+    return status, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode())
 
 
 def test_a_job_is_watched_to_its_end_in_all_three_ways(jobs: Jobs) -> None:
