@@ -12,11 +12,11 @@ from tests.acceptance.server import Server
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(server: Server, script: str) -> list[str]:
+def run(server: Server, script: str, *arguments: str) -> list[str]:
     """What a script prints, line by line."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{script}.py")],
+        [sys.executable, str(EXAMPLES / f"{script}.py"), *arguments],
         env={**kept, **server.environment},
         capture_output=True,
         text=True,
@@ -56,6 +56,15 @@ def test_a_chain_keeps_what_its_earlier_links_learnt(server: Server) -> None:
         assert line.startswith(f"{name} Completed {{'trainingLoss': ")
     assert answers[0].strip() == "Thank you, send 4711 in its blue crate."
     assert answers[1].strip()
+
+
+def test_one_engine_answers_for_many_custom_models_of_its_base(server: Server) -> None:
+    lines = run(server, "many_adapters", "2")
+    assert [line.partition(" {")[0] for line in lines[:2]] == ["crate-red Completed", "crate-blue Completed"]
+    assert [line.split(None, 1)[1] for line in lines[2:4]] == ["In the red crate.", "In the blue crate."]
+    # The tests beside this one may have models of their own upon that engine, and engines over other weights.
+    [told] = [line for line in lines[4:] if "/bases/text has " in line]
+    assert int(told.split()[-3]) >= 2
 
 
 def test_the_readme_quotes_the_first_job() -> None:
