@@ -1,6 +1,7 @@
 """What --model names: any id of a foundation model, or a custom model of the data directory; and what is said else."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,7 @@ def kept(data: DataDirectory) -> Model:
     store.jobs.complete(done.arn, replace(made, job_arn=done.arn), {}, done.created)
     database.close()
     (data.models / made.id).mkdir()
+    (data.models / made.id / "adapter_config.json").write_text('{"r": 16}')
     return made
 
 
@@ -100,7 +102,7 @@ def test_a_custom_model_is_checked_and_planned_by_the_rules_of_what_it_came_from
 
 
 def test_a_custom_model_without_its_weights_is_refused(ask: Ask, kept: Model, data: DataDirectory) -> None:
-    (data.models / kept.id).rmdir()
+    shutil.rmtree(data.models / kept.id)
     run = ask("plan", "--model", kept.name)
     assert run.exit_code == 2
     assert f"the weights of {kept.arn} are not at" in run.stderr
