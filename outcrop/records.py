@@ -11,6 +11,11 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+CUSTOM_MODEL: Final = "custom-model"
+DEPLOYMENT: Final = "custom-model-deployment"
+PROVISIONED_MODEL: Final = "provisioned-model"
+"""Kinds of bedrock's resources, as their ARNs name them."""
 VALIDATION_FILES: Final = 10
 """Most validation files of a job (CreateModelCustomizationJob's validationDataConfig.validators)."""
 
@@ -45,6 +50,19 @@ class Arn:
     def id(self) -> str:
         """The last segment of the resource: the 12 characters of a job or model, or a role's name."""
         return self.resource.rsplit("/", 1)[-1]
+
+    @property
+    def kind(self) -> str:
+        """The first segment of the resource: one of the kinds above, of bedrock's."""
+        return self.resource.partition("/")[0]
+
+
+def kind_of(identifier: str) -> str:
+    """The kind of the resource that an identifier's ARN is of; empty for names and ids, which are no ARNs."""
+    try:
+        return Arn.parse(identifier).kind
+    except ValueError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

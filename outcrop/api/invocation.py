@@ -14,7 +14,7 @@ from outcrop.errors import (
     ServiceError,
     ValidationException,
 )
-from outcrop.records import Arn, Deployment, Throughput
+from outcrop.records import CUSTOM_MODEL, DEPLOYMENT, PROVISIONED_MODEL, Arn, Deployment, Throughput, kind_of
 from outcrop.serve.dialects.family import Terms
 
 UNKNOWN: Final = "The provided model identifier is invalid."
@@ -25,7 +25,6 @@ NO_GUARDRAIL: Final = "The guardrail identifier or version provided in the reque
 JSON_TYPES: Final = frozenset({"application/json", "application/octet-stream"})
 """The second is what AWS's JavaScript SDK says of a body whose type nobody named."""
 
-CUSTOM_MODEL: Final = ":custom-model/"
 
 ACCEPTED: Final = frozenset({"application/json", "application/*", "*/*"})
 
@@ -52,9 +51,10 @@ def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
     throughput = store.throughputs.find(call.region, identifier)
     if throughput is not None:
         return _of_throughput(call, throughput)
-    if ":provisioned-model/" in identifier:
+    kind = kind_of(identifier)
+    if kind == PROVISIONED_MODEL:
         raise ResourceNotFoundException(f"The provisioned model {identifier} does not exist in {call.region}.")
-    if ":custom-model-deployment/" in identifier:
+    if kind == DEPLOYMENT:
         return _of_deployment(call, store.deployments.find(call.region, identifier), identifier)
     row = catalog.find(identifier)
     if row is not None and _in_region(call, identifier):
@@ -104,7 +104,9 @@ def _of_throughput(call: Call, throughput: Throughput) -> Invoked:
             originalStatusCode=424,
             resourceName=throughput.arn,
         )
-    return _of_base(call, throughput.arn, throughput.base_model_id, custom=CUSTOM_MODEL in throughput.model_arn)
+    return _of_base(
+        call, throughput.arn, throughput.base_model_id, custom=kind_of(throughput.model_arn) == CUSTOM_MODEL
+    )
 
 
 def _of_deployment(call: Call, deployment: Deployment | None, identifier: str) -> Invoked:

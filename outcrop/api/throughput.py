@@ -15,7 +15,7 @@ from outcrop.api.paging import listing, page
 from outcrop.api.refusals import fingerprint, in_aws_words
 from outcrop.api.tags import checked
 from outcrop.errors import ResourceNotFoundException, ServiceQuotaExceededException, ValidationException
-from outcrop.records import Throughput, new_id
+from outcrop.records import CUSTOM_MODEL, Throughput, kind_of, new_id
 from outcrop.store.refusals import OverQuota
 
 NO_UNITS: Final = "Your account does not currently have {} no commitment model units reserved for {}."
@@ -144,7 +144,7 @@ def _refuse_move(present: Throughput, served: Served) -> None:
     if served.arn == present.model_arn:
         return
     start = f"The provisioned model throughput {present.arn} can't move to {served.arn}: "
-    if ":custom-model/" not in present.made_for:
+    if kind_of(present.made_for) != CUSTOM_MODEL:
         raise ValidationException(f"{start}it was made for a foundation model, and that can't be changed.")
     if served.base_model_id != present.base_model_id:
         raise ValidationException(

@@ -11,7 +11,7 @@ from outcrop.catalog.catalog import Catalog, WeightsChoice, effective_weights
 from outcrop.catalog.origin import Origin, origin_of_custom, origin_of_foundation
 from outcrop.catalog.rows import FoundationModel
 from outcrop.errors import OutcropError
-from outcrop.records import Job, Model, TrainSpec
+from outcrop.records import CUSTOM_MODEL, Job, Model, TrainSpec, kind_of
 
 Specify = Callable[[Job], tuple[TrainSpec, str | None]]
 """A job's spec, and a warning for its log."""
@@ -21,7 +21,6 @@ ALPHA_PER_RANK: Final = 2.0
 UNSTATED_BATCH: Final = 1
 """Examples a step where a row has no batchSize and nobody gave one (Nova): what AWS's own notebook sends for Nova, and
 the default of Titan and Llama. It stands among the effective hyperparameters of the lineage."""
-CUSTOM_MODEL: Final = ":custom-model/"
 
 
 class Models(WeightsChoice, Protocol):
@@ -50,7 +49,7 @@ def specifier(
 def origin(job: Job, row: FoundationModel, catalog: Catalog, models: Models, folder: Path) -> Origin:
     """The weights that a job starts from; raises OutcropError when they are not there."""
     base = job.request["baseModelIdentifier"]
-    if CUSTOM_MODEL not in base:
+    if kind_of(base) != CUSTOM_MODEL:
         return origin_of_foundation(catalog, effective_weights(row, models))
     parent = models.by_arn(base)
     if parent is None:

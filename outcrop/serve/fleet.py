@@ -37,7 +37,7 @@ from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
 from outcrop.serve.seats import Seating
 from outcrop.serve.size import Sizes, needed
 from outcrop.serve.units import Bucket
-from outcrop.serve.verdicts import DEPLOYMENT, Verdicts, provisioned
+from outcrop.serve.verdicts import Verdicts, deployed, provisioned
 from outcrop.serve.wants import Seat, Want
 from outcrop.store.store import Store
 
@@ -271,9 +271,9 @@ class Fleet:
             loading = {path for path, engine in self._engines.items() if engine.view().state == "loading"}
             self._demand.prolong((target for target, seat in self._routes.items() if seat.weights in loading), clock)
             recent = self._demand.recent(clock)
-        deployments = self._store.deployments.wanted(target for target in recent if DEPLOYMENT in target)
+        deployments = self._store.deployments.wanted(target for target in recent if deployed(target))
         wants = [self._seating.of_deployment(deployment) for deployment in deployments]
-        wants += [self._seating.of_base(target) for target in recent if DEPLOYMENT not in target]
+        wants += [self._seating.of_base(target) for target in recent if not deployed(target)]
         with self._lock:
             return [self._demand.mark(want) for want in wants]
 

@@ -10,11 +10,9 @@ from typing import Literal
 from outcrop.catalog.catalog import Catalog, effective_weights
 from outcrop.catalog.origin import origin_of_custom
 from outcrop.errors import OutcropError
-from outcrop.records import Deployment, Throughput
+from outcrop.records import CUSTOM_MODEL, Deployment, Throughput, kind_of
 from outcrop.serve.wants import Seat, Want
 from outcrop.store.store import Store
-
-CUSTOM_MODEL = ":custom-model/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Seating:
 
         Raises OutcropError when the model or its weights are not there.
         """
-        if CUSTOM_MODEL in identifier:
+        if kind_of(identifier) == CUSTOM_MODEL:
             return self._of_custom_model(identifier)
         row = self.catalog.find(identifier)
         if row is None:

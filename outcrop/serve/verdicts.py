@@ -9,18 +9,21 @@ from datetime import datetime
 
 import structlog
 
+from outcrop.records import DEPLOYMENT, PROVISIONED_MODEL, kind_of
 from outcrop.store.refusals import Gone
 from outcrop.store.store import Store
 
 log = structlog.get_logger()
 
-PROVISIONED = ":provisioned-model/"
-DEPLOYMENT = ":custom-model-deployment/"
-
 
 def provisioned(target: str) -> bool:
     """Whether a target is a throughput; anything else is served on demand."""
-    return PROVISIONED in target
+    return kind_of(target) == PROVISIONED_MODEL
+
+
+def deployed(target: str) -> bool:
+    """Whether a target is a custom model deployment."""
+    return kind_of(target) == DEPLOYMENT
 
 
 @dataclass(frozen=True, slots=True)

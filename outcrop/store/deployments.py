@@ -24,7 +24,7 @@ from outcrop.records import Deployment
 from outcrop.store import resources
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
-from outcrop.store.models import hold_model
+from outcrop.store.models import require_model
 from outcrop.store.refusals import Busy, OverQuota
 from outcrop.store.tags import TAGS, tag_rows
 
@@ -80,7 +80,7 @@ class DeploymentStore:
             resources.refuse_name(
                 connection, DEPLOYMENTS, deployment.region, deployment.name, member="modelDeploymentName"
             )
-            hold_model(connection, deployment.model_arn)
+            require_model(connection, deployment.model_arn)
             creating = connection.execute(select(func.count()).where(DEPLOYMENTS.c.status == "Creating")).scalar_one()
             if in_progress is not None and creating >= in_progress:
                 raise OverQuota(creating, in_progress)
@@ -151,7 +151,7 @@ class DeploymentStore:
         with self._database.write() as connection:
             present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
             _refuse_busy(present, "Creating", "Updating")
-            hold_model(connection, model_arn)
+            require_model(connection, model_arn)
             moved = replace(present, desired_model_arn=model_arn, failure=None)
             return _move(connection, moved, present.status, "Updating", now)
 

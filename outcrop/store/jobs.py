@@ -25,8 +25,8 @@ from outcrop.records import Job, Model
 from outcrop.store import resources
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
-from outcrop.store.models import MODEL_NAMES, MODELS, model_row
-from outcrop.store.refusals import Gone, NameTaken
+from outcrop.store.models import MODEL_NAMES, MODELS, model_row, require_model
+from outcrop.store.refusals import NameTaken
 from outcrop.store.tags import TAGS, tag_rows
 
 Part = Literal["validationDetails", "dataProcessingDetails", "trainingDetails"]
@@ -234,10 +234,7 @@ def _require_room(connection: Connection, job: Job) -> None:
     if connection.execute(select(MODEL_NAMES).where(*holds)).first():
         raise NameTaken("customModelName", model_name)
     base_arn = job.request["baseModelIdentifier"]
-    if ":custom-model/" in base_arn:
-        parent = select(MODELS.c.arn).where(MODELS.c.arn == base_arn)
-        if connection.execute(parent).first() is None:
-            raise Gone(base_arn)
+    require_model(connection, base_arn)
 
 
 def _save(connection: Connection, job: Job) -> Job:

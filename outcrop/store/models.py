@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import JSON, Column, Connection, Row, String, Table, delete, insert, select
 
-from outcrop.records import Arn, Model
+from outcrop.records import CUSTOM_MODEL, Arn, Model, kind_of
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
 from outcrop.store.refusals import Gone, InUse
@@ -87,7 +87,7 @@ def name_of(identifier: str) -> str | None:
         kind, _, rest = Arn.parse(identifier).resource.partition("/")
     except ValueError:
         return None
-    return rest if kind == "custom-model" and rest and "/" not in rest else None
+    return rest if kind == CUSTOM_MODEL and rest and "/" not in rest else None
 
 
 class ModelStore:
@@ -162,12 +162,9 @@ class ModelStore:
             return connection.execute(select(WEIGHTS.c.weights).where(WEIGHTS.c.model_id == model_id)).scalar()
 
 
-def hold_model(connection: Connection, arn: str) -> None:
-    """Keep a custom model from being deleted until this transaction ends; a foundation model is always there.
-
-    Raises Gone where it was deleted before.
-    """
-    if ":custom-model/" in arn:
+def require_model(connection: Connection, arn: str) -> None:
+    """Raise Gone where a custom model was deleted; a foundation model is always there."""
+    if kind_of(arn) == CUSTOM_MODEL:
         row = connection.execute(select(MODELS.c.arn).where(MODELS.c.arn == arn)).first()
         if row is None:
             raise Gone(arn)

@@ -25,7 +25,7 @@ from outcrop.records import Throughput
 from outcrop.store import resources
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing, cut, page_of
-from outcrop.store.models import hold_model
+from outcrop.store.models import require_model
 from outcrop.store.refusals import Busy, Committed, OverQuota
 from outcrop.store.tags import TAGS, tag_rows
 
@@ -85,7 +85,7 @@ class ThroughputStore:
             resources.refuse_name(
                 connection, THROUGHPUTS, throughput.region, throughput.name, member="provisionedModelName"
             )
-            hold_model(connection, throughput.model_arn)
+            require_model(connection, throughput.model_arn)
             used = connection.execute(select(func.coalesce(func.sum(THROUGHPUTS.c.units), 0))).scalar_one()
             if quota is not None and used + throughput.units > quota:
                 raise OverQuota(used, quota)
@@ -157,7 +157,7 @@ class ThroughputStore:
                 present = replace(present, name=name)
             if model_arn is None or (model_arn == present.model_arn and present.status == "InService"):
                 return _move(connection, present, present.status, now)
-            hold_model(connection, model_arn)
+            require_model(connection, model_arn)
             return _move(connection, replace(present, desired_model_arn=model_arn, failure=None), "Updating", now)
 
     def updated(self, arn: str, now: datetime) -> Throughput:
