@@ -153,6 +153,25 @@ def refused(call: Callable[..., Any], *positional: Any, **params: Any) -> tuple[
     raise AssertionError(f"was not refused: {answer}")
 
 
+def require_filters(
+    names: Callable[..., list[str]], born: dict[str, datetime], *, running: str, model_arn: str, after: str, before: str
+) -> None:
+    """Order and filters of a list that holds alpha-1 (of that model), alpha-2 and beta, of which beta is `running`.
+
+    after, before: what the list calls its filters by time.
+    """
+    assert names() == ["beta", "alpha-2", "alpha-1"]
+    assert names(sortBy="CreationTime", sortOrder="Ascending") == ["alpha-1", "alpha-2", "beta"]
+    assert names(nameContains="alpha") == ["alpha-2", "alpha-1"]
+    assert names(statusEquals=running) == ["beta"]
+    assert names(modelArnEquals=model_arn) == ["alpha-1"]
+    assert names(**{after: born["alpha-1"]}) == ["beta", "alpha-2"]
+    assert names(**{before: born["alpha-2"]}) == ["alpha-1"]
+    code, message, _ = refused(names, statusEquals="Sleeping")
+    assert code == "ValidationException"
+    assert "'Sleeping' at 'statusEquals'" in message
+
+
 @contextlib.contextmanager
 def serving(gateway: Gateway) -> Iterator[str]:
     """The endpoint of a gateway that listens on a port of the kernel's choice, in a thread."""

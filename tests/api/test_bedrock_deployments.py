@@ -12,7 +12,7 @@ from outcrop.api.deployments import create_custom_model_deployment
 from outcrop.errors import ValidationException
 from outcrop.records import Model
 from outcrop.wire.gateway import Signed
-from tests.api.bedrock_server import ACCOUNT, LONG, REGION, Bedrock, bedrock_over, refused
+from tests.api.bedrock_server import ACCOUNT, LONG, REGION, Bedrock, bedrock_over, refused, require_filters
 
 
 @pytest.fixture
@@ -214,18 +214,10 @@ def test_lists(server: Bedrock, client: Any, models: list[Model]) -> None:
         answer = client.list_custom_model_deployments(**filters)
         return [item["customModelDeploymentName"] for item in answer["modelDeploymentSummaries"]]
 
-    assert names() == ["beta", "alpha-2", "alpha-1"]
-    assert names(sortBy="CreationTime", sortOrder="Ascending") == ["alpha-1", "alpha-2", "beta"]
-    assert names(nameContains="alpha") == ["alpha-2", "alpha-1"]
-    assert names(statusEquals="Active") == ["beta"]
-    assert names(modelArnEquals=models[0].arn) == ["alpha-1"]
-    assert names(createdAfter=born["alpha-1"]) == ["beta", "alpha-2"]
-    assert names(createdBefore=born["alpha-2"]) == ["alpha-1"]
+    told = {"running": "Active", "model_arn": models[0].arn, "after": "createdAfter", "before": "createdBefore"}
+    require_filters(names, born, **told)
     pages = client.get_paginator("list_custom_model_deployments").paginate(PaginationConfig={"PageSize": 2})
     assert [len(each["modelDeploymentSummaries"]) for each in pages] == [2, 1]
-    code, message, _ = refused(names, statusEquals="Sleeping")
-    assert code == "ValidationException"
-    assert "'Sleeping' at 'statusEquals'" in message
     assert refused(names, nextToken="x")[0] == "ValidationException"
     [listed] = client.list_custom_model_deployments(statusEquals="Active")["modelDeploymentSummaries"]
     assert listed == {

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,12 @@ WORDS = [
     "please wait",
     "of course",
 ]
+
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.3,
+}  # fmt: skip
 
 
 def write_tokenizer(folder: Path, *, begin: bool) -> int:
@@ -57,15 +64,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(11)
     config = LlamaConfig(
         vocab_size=size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
+        **SHAPE,
         bos_token_id=0,
         eos_token_id=1,
-        initializer_range=0.3,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -79,16 +80,10 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(12)
     config = Qwen2Config(
         vocab_size=size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
+        **SHAPE,
         bos_token_id=None,
         eos_token_id=1,
         tie_word_embeddings=True,
-        initializer_range=0.3,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
