@@ -2,7 +2,7 @@
 
 Knows as much HTTP/1.1 as an engine on this machine speaks, and nothing of what events say. A general client does the
 same at several times the processor time, which here is spent for every token of every stream; see
-docs/decisions/serving-measured.md.
+docs/decisions/gateway.md.
 """
 
 import asyncio
