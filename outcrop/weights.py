@@ -31,20 +31,13 @@ STEPS_APART: Final = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 
 """Largest difference of logits, relative to their size, between a text read at once and token by token: rounding."""
 
 
-def load_base(
-    folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa"
-) -> tuple[Any, Any]:
-    """Load a causal language model and its tokenizer from a Hugging Face folder, ready to run and frozen.
+def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa") -> Any:
+    """Load a causal language model from a Hugging Face folder, ready to run and frozen.
 
     `dtype` is auto, float32, bfloat16 or a torch dtype; `attention` is a name that transformers knows (or that was
-    registered with it). Returns (PreTrainedModel in eval mode, tokenizer). Raises OutcropError for a folder that holds
-    no such thing.
+    registered with it). On the device meta it has every tensor's name and shape and no numbers. Returns a
+    PreTrainedModel in eval mode. Raises OutcropError for a folder that holds no such thing.
     """
-    return load_model(folder, dtype, device, attention=attention), load_tokenizer(folder)
-
-
-def load_model(folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, attention: str = "sdpa") -> Any:
-    """The model alone; see load_base. On the device meta it has every tensor's name and shape and no numbers."""
     from transformers import AutoModelForCausalLM
 
     config = load_config(folder)
@@ -131,7 +124,7 @@ def supported(config: Any, asked: str) -> str:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer alone; see load_base."""
+    """The tokenizer of a Hugging Face folder; raises OutcropError where there is none."""
     from transformers import AutoTokenizer
 
     try:

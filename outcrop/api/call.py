@@ -117,10 +117,6 @@ class Call:
             return {f"aws:ResourceTag/{tag['key']}": tag["value"] for tag in store.tags.of(resource)}
         return {}
 
-    def may(self, action: str, resource: str, context: Given | None = None) -> bool:
-        """Whether the caller may do the action (s3:GetObject) to the resource (an ARN)."""
-        return self.ask(action, resource, context).allowed
-
     def require(self, action: str, resource: str, context: Given | None = None) -> None:
         """Raise the service's AccessDenied unless the caller may do the action to the resource."""
         decision = self.ask(action, resource, context)

@@ -7,7 +7,6 @@ string that the store keeps, so that a later server finds the child again. One t
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -154,11 +153,4 @@ def _sight(pid: int) -> tuple[str, str | None]:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return fields[0], f"{pid}:{fields[19]}@{BOOT.read_text()[:8]}"
     except (FileNotFoundError, ProcessLookupError):
-        return ("", None) if BOOT.exists() else _sight_by_ps(pid)
-
-
-def _sight_by_ps(pid: int) -> tuple[str, str | None]:
-    """The same on systems without Linux's /proc, where a start time is told to the second."""
-    told = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, born = told.stdout.strip().partition(" ")
-    return (state[:1], f"{pid}:{'-'.join(born.split())}@") if born else ("", None)
+        return "", None

@@ -156,12 +156,8 @@ class ObjectClient:
         self._client = client or connected(boto3.session.Session())
         self._patience, self._clock, self._sleep = patience, clock, sleep
 
-    def exists(self, uri: str) -> bool:
-        """Whether the URI's key holds an object; raises StorageRefused where that may not be asked."""
-        return self.size(uri) is not None
-
     def size(self, uri: str) -> int | None:
-        """Bytes of an object; None when the key holds nothing."""
+        """Bytes of an object; None when the key holds nothing. Raises StorageRefused where that may not be asked."""
         place = S3Uri.parse(uri)
 
         def ask() -> int:
@@ -215,15 +211,6 @@ class ObjectClient:
                 self._sleep(FIRST_PAUSE)
             except BotoCoreError as fault:
                 raise _refusal(fault, uri) from fault
-
-    def lines(self, uri: str) -> Iterator[bytes]:
-        """An object's lines without their ends (LF or CRLF), one at a time in bounded memory."""
-        rest = b""
-        for data in self.read(uri):
-            *whole, rest = (rest + data).split(b"\n")
-            yield from (line.removesuffix(b"\r") for line in whole)
-        if rest:
-            yield rest
 
     def download(self, uri: str, path: Path) -> None:
         """Write an object's bytes to a file, whole or not at all."""

@@ -10,8 +10,6 @@ from typing import Final
 
 from outcrop.errors import OutcropError
 
-FORMS: Final = "bundled:text, a folder, s3://bucket/prefix, or hf:org/repo (hf:org/repo@revision)"
-
 _BUNDLED: Final = re.compile(r"bundled:([a-z0-9-]+)")
 _HUB: Final = re.compile(r"hf:(?://)?((?:[\w-][\w.-]*/)?[\w-][\w.-]*)(?:@([\w./-]+))?")
 _BUCKET: Final = re.compile(r"s3://([^/]+)(?:/(.*?))?(?:#([0-9a-f]{16}))?")

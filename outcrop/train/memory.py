@@ -5,8 +5,6 @@ headers of the weights; torch is asked only about a GPU.
 """
 
 import errno
-import resource
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -56,12 +54,10 @@ def usage() -> dict[str, int]:
 
 
 def _peak() -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not ru_maxrss, which Linux hands down from whoever started this process: a large server, say.
-        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    # Not getrusage's ru_maxrss, which Linux hands down from whoever started this process: a large server, say.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 def ran_out(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from outcrop.errors import OutcropError
 from outcrop.lora import Adapters, LoraAdapter, LoraLinear, merge
-from outcrop.weights import choose_dtype, fingerprint, load_base, load_model, save_model, stored_dtype
+from outcrop.weights import choose_dtype, fingerprint, load_model, load_tokenizer, save_model, stored_dtype
 
 IDS = torch.tensor([[0, 9, 33, 120, 7, 250]])
 
@@ -32,7 +32,7 @@ def trained(model: torch.nn.Module, seed: int, rank: int = 4, alpha: float = 6.0
 @pytest.mark.parametrize("name", ["llama", "qwen"])
 def test_peft_reads_what_we_write(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder: Path = request.getfixturevalue(name)
-    model, tokenizer = load_base(folder)
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
     assert tokenizer("返金").input_ids
     adapters = Adapters(model)
     adapter = trained(model, 1)
@@ -108,7 +108,7 @@ def test_merged_saved_and_loaded_again_it_gives_the_same_logits(
     plain = load_model(folder)
     merge(plain, adapter)
     save_model(plain, tmp_path / "merged", folder, stored_dtype(folder))
-    again, tokenizer = load_base(tmp_path / "merged")
+    again, tokenizer = load_model(tmp_path / "merged"), load_tokenizer(tmp_path / "merged")
     torch.testing.assert_close(again(IDS).logits, expected, atol=2e-5, rtol=1e-5)
     assert tokenizer.eos_token == "</s>"
     assert (tmp_path / "merged" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
