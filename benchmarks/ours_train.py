@@ -7,7 +7,6 @@ Arguments as rivals/trl_train.py's. The very loop, learner and checkpoints of a 
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
     from outcrop.datasets.shards import Shard
     from outcrop.train.checkpoint import Checkpoints
     from outcrop.train.loop import Course, train
+    from outcrop.train.memory import usage
     from outcrop.train.text import load_learner
 
     class InOrder(Plan):
@@ -36,7 +36,7 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
             start = step * self.batch_size
             return np.arange(start, min(start + self.batch_size, len(self.train)))
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     given = json.loads(settings)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     place = Path(folder)
@@ -56,7 +56,7 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
         rank=given["rank"],
         alpha=given["alpha"],
         seed=given["seed"],
-        device="cpu",
+        device=given["device"],
     )
     course = Course(
         steps=given["steps"],
@@ -78,11 +78,11 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
     train(learner, course, Checkpoints(Path(out) / "checkpoint", "benchmark"), emit, lambda: False)
     learner.save(Path(out) / "weights", Path(base), "benchmark")
     result = {
-        "wall_seconds": round(time.monotonic() - STARTED, 2),
+        "saved_at": time.time(),
         "step_seconds": [event["seconds"] for event in events],
         "first_step_at": round(first, 2),
         "losses": [event["loss"] for event in events],
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": (usage()["device_peak_bytes"] or usage()["peak_bytes"]) >> 20,
     }
     (Path(out) / "result.json").write_text(json.dumps(result))
 

@@ -137,6 +137,8 @@ def summary(bench: Bench) -> dict[str, Any]:
     if turns := [run["adapters"] for run in bench.found.get("engine", []) if "adapters" in run]:
         found["adapters"] = {kind: round(statistics.median(rate for turn in turns for rate in turn[kind]), 1)
                              for kind in ("one", "many")}  # fmt: skip
+    if costs := [run["microseconds_a_token"] for run in bench.found.get("stack", [])]:
+        found["microseconds_a_token"] = {name: statistics.median(cost[name] for cost in costs) for name in costs[0]}
     found["goals"] = _goals(found)
     return found
 
@@ -211,6 +213,8 @@ def show(console: Console, name: str, found: dict[str, Any]) -> None:
         sign, colour = ("≤" if goal in AT_MOST else "≥"), ("green" if good else "red")
         goals.add_row(goal, f"{sign} {wanted:g}", f"[{colour}]{value:g}[/{colour}]")
     console.print(goals)
+    for place, cost in found.get("microseconds_a_token", {}).items():
+        console.print(f"{place}: {cost:.0f} µs of processor time a streamed token")
 
 
 def asked() -> argparse.Namespace:

@@ -54,20 +54,24 @@ class Work:
         document["levels"] = {int(level): count for level, count in document["levels"].items()}
         return cls(**document)
 
+    def cycled(self, count: int) -> list[dict[str, Any]]:
+        """So many prompts, from the first on and over again."""
+        return [self.prompts[place % len(self.prompts)] for place in range(count)]
+
 
 def measure(ask: Ask, work: Work) -> dict[str, Any]:
     """Throughput at every level, and first tokens on an idle side and under load."""
     found: dict[str, Any] = {"levels": {}}
     for level, count in work.levels.items():
         closed_loop(ask, work.prompts[:level], level, WARM_TOKENS)
-        found["levels"][str(level)] = closed_loop(ask, _cycled(work.prompts, count), level, work.new_tokens)
+        found["levels"][str(level)] = closed_loop(ask, work.cycled(count), level, work.new_tokens)
     found["first_idle"], found["first_loaded"] = first_tokens(ask, work)
     return found
 
 
 def adapters(ask: Ask, work: Work, names: Sequence[str]) -> dict[str, list[float]]:
     """Tokens a second at LOAD_LEVEL, all of one adapter against each of another, in turn."""
-    prompts = _cycled(work.prompts, work.levels.get(LOAD_LEVEL, LOAD_LEVEL))
+    prompts = work.cycled(work.levels.get(LOAD_LEVEL, LOAD_LEVEL))
     rates: dict[str, list[float]] = {"one": [], "many": []}
     for turn in range(work.adapter_turns + 1):
         for kind in rates:
@@ -148,10 +152,6 @@ def _together(callers: Sequence[Callable[[], None]]) -> None:
         thread.join()
     if faults:
         raise faults[0]
-
-
-def _cycled(prompts: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    return [prompts[place % len(prompts)] for place in range(count)]
 
 
 def write(out: Path, result: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from benchmarks.serve_load import Heard, Work, measure, write
+from benchmarks.serve_load import LOAD_LEVEL, Ask, Heard, Work, closed_loop, measure, write
 from outcrop.directory import DataDirectory
 
 FOUNDATION: Final = "amazon.titan-text-express-v1"
@@ -90,7 +90,28 @@ def main(model: str, work_file: str, out: str) -> None:
         ask = asker(client(directory, "bedrock-runtime"))
         ask(work.prompts[0], 1, None)  # the first call loads the engine
         result = measure(ask, work)
+        result["microseconds_a_token"] = processor_time(ask, work, directory)
     write(Path(out), result)
+
+
+def processor_time(ask: Ask, work: Work, directory: DataDirectory) -> dict[str, float]:
+    """What a streamed token costs each process at LOAD_LEVEL, prompts included, whatever else the machine does."""
+    running = directory.running()
+    assert running is not None
+    children = (path.read_text().split() for path in Path(f"/proc/{running.pid}/task").glob("*/children"))
+    [engine] = [int(child) for found in children for child in found]
+    processes = {"gateway": running.pid, "engine": engine, "client": os.getpid()}
+    prompts = work.cycled(work.levels.get(LOAD_LEVEL, LOAD_LEVEL))
+    before = {name: _seconds(pid) for name, pid in processes.items()}
+    closed_loop(ask, prompts, LOAD_LEVEL, work.new_tokens)
+    used = {name: _seconds(pid) - before[name] for name, pid in processes.items()}
+    return {name: round(each / (len(prompts) * work.new_tokens) * 1e6, 1) for name, each in used.items()}
+
+
+def _seconds(pid: int) -> float:
+    """Processor time of a process so far, its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

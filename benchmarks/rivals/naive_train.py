@@ -62,11 +62,11 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
         seconds.append(round(time.monotonic() - began, 4))
     model.save_pretrained(f"{out}/weights")
     result = {
-        "wall_seconds": round(time.monotonic() - STARTED, 2),
+        "saved_at": time.time(),
         "step_seconds": seconds,
         "first_step_at": round(first, 2),
         "losses": losses,
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     Path(out, "result.json").write_text(json.dumps(result))
 

@@ -4,7 +4,7 @@
 
 BASE: weights; EXAMPLES: folder with tokens.npy, scored.npy, offsets.npy, in the order of training; OUT: where weights
 and result.json go; SETTINGS: JSON (method, epochs, batch_size, learning_rate, warmup_steps, rank, alpha, seed, dtype,
-shuffle, checkpointing, padding_free, group, extra).
+shuffle, checkpointing, padding_free, packing: tokens of a pack, group).
 """
 
 import json
@@ -60,14 +60,18 @@ def configuration(given: dict[str, Any], out: str) -> SFTConfig:
         options["gradient_checkpointing"] = given["checkpointing"]
     if "padding_free" in given:
         options["padding_free"] = given["padding_free"]
+    if "packing" in given:
+        # A pack is about as many tokens as the others' steps.
+        options |= {"packing": True, "max_length": given["packing"], "per_device_train_batch_size": 1}
     sampling = "random" if given.get("shuffle") else "sequential"
     if given.get("group"):
         sampling = "group_by_length"
+    chosen: dict[str, Any] = {"per_device_train_batch_size": given["batch_size"], "max_length": None, **options}
     return SFTConfig(
         output_dir=f"{out}/trainer",
         num_train_epochs=given["epochs"],
-        max_steps=given.get("steps", -1),
-        per_device_train_batch_size=given["batch_size"],
+        # Packs are fewer or more than the steps of the others: all examples once.
+        max_steps=-1 if "packing" in given else given.get("steps", -1),
         learning_rate=given["learning_rate"],
         lr_scheduler_type="linear",
         warmup_steps=given["warmup_steps"],
@@ -76,14 +80,13 @@ def configuration(given: dict[str, Any], out: str) -> SFTConfig:
         seed=given["seed"],
         use_cpu=not torch.cuda.is_available(),
         completion_only_loss=True,
-        max_length=None,
         train_sampling_strategy=sampling,
         report_to=[],
         save_strategy="no",
         logging_steps=1,
         disable_tqdm=True,
         bf16=bool(given.get("autocast", False)),
-        **options,
+        **chosen,
     )
 
 
@@ -105,12 +108,14 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
     )
     trainer.train()
     trainer.model.save_pretrained(f"{out}/weights")
+    seen = [entry["num_tokens"] for entry in trainer.state.log_history if "num_tokens" in entry and "loss" in entry]
     result = {
-        "wall_seconds": round(time.monotonic() - STARTED, 2),
+        "step_tokens": [after - before for before, after in pairwise([0.0, *seen])] if "packing" in given else None,
+        "saved_at": time.time(),
         "step_seconds": [round(end - start, 4) for start, end in zip(clock.started, clock.ended, strict=True)],
         "first_step_at": round(clock.started[0], 2),
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     Path(out, "result.json").write_text(json.dumps(result))
 
