@@ -161,7 +161,7 @@ def test_without_steps_memory_is_reckoned_and_time_is_unknown(tmp_path: Path) ->
     assert found.memory.needed > found.memory.parameters > BASE_BYTES
 
 
-@pytest.mark.parametrize(("method", "batch_size", "count"), [("lora", 8, 40), ("full", 2, 200)])
+@pytest.mark.parametrize(("method", "batch_size", "count"), [("lora", 8, 40), ("full", 1, 60)])
 def test_a_real_run_needs_what_the_formula_allows_for(method: str, batch_size: int, count: int, tmp_path: Path) -> None:
     packed = method == "full"
     training = (write_documents if packed else write_pairs)(tmp_path / "train.jsonl", count)
