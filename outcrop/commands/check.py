@@ -14,6 +14,7 @@ from outcrop.commands.dataset import FAULTS, AsJson, File, Validation, brought, 
 from outcrop.commands.options import Data, settings_from
 from outcrop.commands.start import Model, Type, find_kind, find_start, known_models
 from outcrop.errors import OutcropError
+from outcrop.terminal import harmless_json
 
 if TYPE_CHECKING:
     from outcrop.datasets.formats import Fault
@@ -64,7 +65,7 @@ def check(
             checked = watched(inputs, way.format, limits, write)
     if as_json:
         asked = Proposal(row.long_id, row.name, start.arn, kind, way.format, echoed)
-        print(json.dumps(check_document(asked, checked), ensure_ascii=False, indent=2))
+        print(harmless_json(json.dumps(check_document(asked, checked), ensure_ascii=False, indent=2)))
     else:
         show_survey(Console(highlight=False), checked, row.long_id, way.format)
     if not checked.passed:

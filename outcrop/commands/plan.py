@@ -21,6 +21,7 @@ from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.records import Job, TrainSpec
 from outcrop.settings import Settings
+from outcrop.terminal import harmless_json
 
 if TYPE_CHECKING:
     from outcrop.catalog.catalog import Catalog
@@ -97,7 +98,7 @@ def plan(
                     )
     passed = found is not None and found.fits
     if as_json:
-        print(json.dumps(document(job, checked, found), ensure_ascii=False, indent=2))
+        print(harmless_json(json.dumps(document(job, checked, found), ensure_ascii=False, indent=2)))
     elif found is None:
         show_survey(Console(highlight=False), checked, row.long_id, spec.format)
     else:

@@ -18,6 +18,7 @@ from outcrop.estimate.price import Price
 from outcrop.estimate.proposal import Proposal
 from outcrop.estimate.room import DiskNeed, MemoryNeed
 from outcrop.estimate.survey import Survey
+from outcrop.terminal import harmless
 
 STAGES = {
     "tokenising": "writing the records in the model's own tokens …",
@@ -51,7 +52,7 @@ def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate)
     ]
     console.print(facts(rows))
     for warning in job.warnings:
-        console.print(inset(Text(warning, style="yellow")))
+        console.print(inset(Text(harmless(warning), style="yellow")))
     if isinstance(found.plan, Unfit):
         _unfit(console, found.plan)
         return
@@ -197,9 +198,9 @@ def _unfit(console: Console, plan: Unfit) -> None:
     """Why there is no plan."""
     console.print()
     console.print(Text.assemble(("failed", "bold red"), f"  {counted(plan.count, 'example')}. A job would say:"))
-    console.print(inset(Text(plan.failure + "\n", style="red")))
+    console.print(inset(Text(harmless(plan.failure) + "\n", style="red")))
     for name, fault in plan.faults:
-        console.print(inset(Text(f"{name}, line {fault.line:,}: {fault.reason}")))
+        console.print(inset(Text(harmless(f"{name}, line {fault.line:,}: {fault.reason}"))))
     way_out = (
         "Nothing is ever cut: shorten them, or put weights with a longer context behind the id: outcrop models use."
     )

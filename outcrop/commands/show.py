@@ -19,6 +19,7 @@ from outcrop.commands.options import Data, open_store, settings_from
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.records import Model
+from outcrop.terminal import harmless_json
 
 if TYPE_CHECKING:
     from outcrop.store.store import Store
@@ -44,7 +45,8 @@ def show_model(
         story = _story(model, folder)
         kept = {link["model_arn"] for link in _links(model, story) if store.models.by_arn(link["model_arn"])}
     if as_json:
-        print(json.dumps({"model": _document(model, folder), "lineage": story}, ensure_ascii=False, indent=2))
+        told = {"model": _document(model, folder), "lineage": story}
+        print(harmless_json(json.dumps(told, ensure_ascii=False, indent=2)))
     else:
         Console(highlight=False).print(_tree(model, folder, story, kept))
 

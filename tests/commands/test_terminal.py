@@ -80,10 +80,12 @@ def test_a_dataset_s_report(tmp_path: Path) -> None:
     dataset = tmp_path / "evil.jsonl"
     lines = [{"prompt": EVIL, "completion": "b", EVIL: 1}, {"prompt": 1}]
     dataset.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    found = CliRunner().invoke(commands, ["check", str(dataset), "--model", "amazon.titan-text-express-v1"])
-    assert found.exit_code == 1
-    assert "owned" in found.output
-    assert steers(found.output) == []
+    asked = ["check", str(dataset), "--model", "amazon.titan-text-express-v1"]
+    for options in ([], ["--json"]):
+        found = CliRunner().invoke(commands, [*asked, *options])
+        assert found.exit_code == 1
+        assert "owned" in found.output
+        assert steers(found.output) == []
 
 
 def test_texts_of_any_language_stay_as_they_are() -> None:
