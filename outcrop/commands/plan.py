@@ -25,7 +25,8 @@ from outcrop.terminal import harmless_json
 
 if TYPE_CHECKING:
     from outcrop.catalog.catalog import Catalog
-    from outcrop.catalog.rows import Customization
+    from outcrop.catalog.rows import Customization, Prices
+    from outcrop.estimate.estimate import Terms
     from outcrop.estimate.survey import Input
 
 EXACT_BYTES = 64 << 20
@@ -61,14 +62,13 @@ def plan(
     from outcrop.catalog.catalog import Catalog
     from outcrop.commands.plan_view import show_plan, steps_shown
     from outcrop.commands.report_view import show_survey
-    from outcrop.estimate.estimate import Terms, estimate
+    from outcrop.estimate.estimate import estimate
     from outcrop.estimate.proposal import Proposal, document
 
     told = Console(stderr=True, highlight=False)
     with usage():
         settings = settings_from(data=data)
-        directory = DataDirectory(settings.data.absolute())
-        catalog = Catalog.load(settings.catalog, fetched=directory.weights)
+        catalog = Catalog.load(settings.catalog, fetched=DataDirectory(settings.data.absolute()).weights)
         with brought(file, validation or (), told) as (inputs, scratch):
             with known_models(settings) as models:
                 start = find_start(catalog, models, model, settings.region)
@@ -80,22 +80,9 @@ def plan(
             checked = watched(inputs, spec.format, spec.limits)
             found = None
             if checked.passed:
+                terms = _terms(settings, scratch, prices=row.prices, exact=exact, calibration=calibration)
                 with steps_shown(told) as progress:
-                    found = estimate(
-                        spec,
-                        checked,
-                        Terms(
-                            scratch=scratch,
-                            place=directory.root if directory.root.exists() else Path.cwd(),
-                            environment=_environment(settings),
-                            prices=row.prices,
-                            kept=directory.calibrations if directory.root.exists() else None,
-                            budget=sys.maxsize if exact else EXACT_BYTES,
-                            calibrated=calibration,
-                            machine_hour=settings.machine_cost_per_hour,
-                        ),
-                        progress,
-                    )
+                    found = estimate(spec, checked, terms, progress)
     passed = found is not None and found.fits
     if as_json:
         print(harmless_json(json.dumps(document(job, checked, found), ensure_ascii=False, indent=2)))
@@ -162,6 +149,24 @@ def _spec(
         enforce_advice=settings.advised_minima == "enforce",
     )
     return specify(job)
+
+
+def _terms(settings: Settings, scratch: Path, *, prices: "Prices", exact: bool, calibration: bool) -> "Terms":
+    """What an estimate goes by on this machine; what a calibration finds is kept where there is a data directory."""
+    from outcrop.estimate.estimate import Terms
+
+    directory = DataDirectory(settings.data.absolute())
+    there = directory.root.exists()
+    return Terms(
+        scratch=scratch,
+        place=directory.root if there else Path.cwd(),
+        environment=_environment(settings),
+        prices=prices,
+        kept=directory.calibrations if there else None,
+        budget=sys.maxsize if exact else EXACT_BYTES,
+        calibrated=calibration,
+        machine_hour=settings.machine_cost_per_hour,
+    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
