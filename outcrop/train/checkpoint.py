@@ -8,6 +8,7 @@ tensors and files; nothing of losses, models or events.
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -55,22 +56,48 @@ class Checkpoints:
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Keep a moment; OSError (a full disk) leaves the earlier ones as they are."""
+        pending = self.begin(step, tensors, state)
+        if pending is not None:
+            pending.result()
+
+    def begin(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> "Future[None] | None":
+        """Write a moment and return while the disk still takes it in: it is kept once the future is done.
+
+        The tensors may change at once. One at a time: the future before must be done. OSError now or from the future
+        leaves the earlier moments as they are. None: this moment is on disk already.
+        """
         target = self._place(step)
         if step == self._loaded and target.exists():
-            return  # nothing was learnt since: a copy could only put the one on disk in danger
+            return None  # nothing was learnt since: a copy could only put the one on disk in danger
         self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._folder / ".draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         try:
-            try:
-                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft / TENSORS)
-            except SafetensorError as error:
-                raise OSError(f"the checkpoint could not be written: {error}") from error
-            content = {"version": VERSION, "key": self._key, "step": step, "state": dict(state)}
-            (draft / STATE).write_text(json.dumps(content), encoding="utf-8")
-            sums = {name: checksum(draft / name) for name in (TENSORS, STATE)}
-            (draft / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
+            self._write(draft, step, tensors, state)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        try:
+            return writer.submit(self._settle, draft, target)
+        finally:
+            writer.shutdown(wait=False)
+
+    def _write(self, draft: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft / TENSORS)
+        except SafetensorError as error:
+            raise OSError(f"the checkpoint could not be written: {error}") from error
+        content = {"version": VERSION, "key": self._key, "step": step, "state": dict(state)}
+        (draft / STATE).write_text(json.dumps(content), encoding="utf-8")
+        sums = {name: checksum(draft / name) for name in (TENSORS, STATE)}
+        (draft / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
+
+    def _settle(self, draft: Path, target: Path) -> None:
+        """Nearly all the time that a checkpoint takes: until the disk has it."""
+        try:
+            # As it is there already only where a run went back behind it.
             shutil.rmtree(target, ignore_errors=True)
             settle(draft, target)
         finally:

@@ -20,12 +20,10 @@ from outcrop.train import early
 from outcrop.train.checkpoint import Checkpoint, Checkpoints, Unfit
 from outcrop.train.early import Best, Early
 from outcrop.train.events import StopAsked
+from outcrop.train.moments import Emit, Moments
 
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
-
-Emit = Callable[..., None]
-"""emit(kind, **members), as Events.emit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +149,31 @@ def train(learner: Learner, course: Course, checkpoints: Checkpoints, emit: Emit
         emit("log", level="info", message=f"resumed at step {progress.step} of {course.steps}")
     elif course.patience is not None and not learner.validators():
         emit("log", level="warning", message="early stopping does nothing here: there is no validation data")
-    saved = time.monotonic()
-    while not progress.over(course):
-        if stop():
-            _save(checkpoints, progress, parameters, optimizer, emit)
-            raise StopAsked(progress.step, progress.tokens)
-        started = time.monotonic()
-        if course.evaluates(progress.step) and progress.evaluated < progress.step:
-            if _evaluate(learner, course, progress, emit, stop) and _judge(
-                course, progress, checkpoints, parameters, emit
-            ):
-                # The checkpoint that names the best weights follows them at once.
-                saved = -math.inf
-        else:
-            _step(learner, course, progress, optimizer, emit)
-        now = time.monotonic()
-        progress.seconds += now - started
-        if now - saved >= course.checkpoint_seconds:
-            _save(checkpoints, progress, parameters, optimizer, emit)
-            saved = now
-    if found is None or not _progress(found.state).over(course):
-        _save(checkpoints, progress, parameters, optimizer, emit)
+    with Moments(checkpoints, parameters, optimizer, emit) as moments:
+        saved = time.monotonic()
+        while not progress.over(course):
+            if stop():
+                moments.begin(progress.step, asdict(progress))
+                moments.settle()
+                raise StopAsked(progress.step, progress.tokens)
+            started = time.monotonic()
+            if course.evaluates(progress.step) and progress.evaluated < progress.step:
+                done = _evaluate(learner, course, progress, emit, stop)
+                # Of the best weights two are kept: the moment on disk must not fall behind those that it names.
+                moments.settle()
+                if done and _judge(course, progress, checkpoints, parameters, emit):
+                    # The checkpoint that names the best weights follows them at once.
+                    saved = -math.inf
+            else:
+                _step(learner, course, progress, optimizer, emit)
+            now = time.monotonic()
+            progress.seconds += now - started
+            if now - saved >= course.checkpoint_seconds:
+                moments.begin(progress.step, asdict(progress))
+                saved = now
+            moments.look()
+        if found is None or not _progress(found.state).over(course):
+            moments.begin(progress.step, asdict(progress))
     return _choose(checkpoints, progress, parameters)
 
 
@@ -341,28 +343,6 @@ def _optimizer(parameters: list[nn.Parameter], course: Course) -> torch.optim.Ad
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=0.0, betas=BETAS, eps=EPSILON, fused=True
     )
-
-
-def _save(
-    checkpoints: Checkpoints,
-    progress: Progress,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    emit: Emit,
-) -> None:
-    """Keep this moment. A full disk does not end a run: it goes on, and the next checkpoint may find room again."""
-    tensors = {f"parameter.{index}": parameter.detach() for index, parameter in enumerate(parameters)}
-    for index, entry in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in entry.items()}
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    try:
-        checkpoints.save(progress.step, tensors, asdict(progress))
-    except OSError as error:
-        emit("log", level="warning", message=f"no checkpoint at step {progress.step}: {error}")
-        return
-    emit("checkpoint", step=progress.step)
 
 
 def _warner(emit: Emit) -> Callable[[str], None]:

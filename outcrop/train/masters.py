@@ -17,18 +17,15 @@ class Masters:
         """Take a float32 model's weights as masters and leave roundings in it; gradients go to the masters at once."""
         self._narrow: list[nn.Parameter] = list(model.parameters())
         self.parameters = [nn.Parameter(one.detach()) for one in self._narrow]
-        self._seen = [one._version for one in self.parameters]
         for narrow, master in zip(self._narrow, self.parameters, strict=True):
             # Parameters alone: tables that a model makes for itself, like those of its positions, stay exact.
             narrow.data = master.detach().to(dtype)
             narrow.register_post_accumulate_grad_hook(_handing_to(master))  # type: ignore[no-untyped-call]
 
     def round(self) -> None:
-        """Bring the model up to what its masters have become."""
-        for place, (narrow, master) in enumerate(zip(self._narrow, self.parameters, strict=True)):
-            if master._version != self._seen[place]:
-                narrow.data.copy_(master.detach())
-                self._seen[place] = master._version
+        """Bring the model up to what its masters have become; whether they changed torch does not always tell."""
+        for narrow, master in zip(self._narrow, self.parameters, strict=True):
+            narrow.data.copy_(master.detach())
 
     def widen(self) -> None:
         """Put the masters themselves into the model, to be saved: it is not for training any more."""

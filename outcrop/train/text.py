@@ -83,6 +83,7 @@ class TextLearner:
 
     def learn(self, step: int) -> Tally:
         """See Learner; segments of one length go together, which changes the layout and not the loss."""
+        self._settle()
         shard = self._plan.train
         batches = list(self._batches(shard, self._plan.examples(step)))
         scored = sum(len(batch.rows) for batch in batches)
@@ -100,6 +101,7 @@ class TextLearner:
 
     def evaluate(self, validator: int) -> Iterator[Tally]:
         """See Learner."""
+        self._settle()
         shard = self._plan.validation[validator]
         for start in range(0, len(shard), 64):
             examples = np.arange(start, min(start + 64, len(shard)))
@@ -129,7 +131,6 @@ class TextLearner:
             yield _lay(shard, pending, self.device)
 
     def _likelihood(self, batch: Packed, share: float = 1.0) -> Tensor:
-        self._settle()
         return self.layout.likelihood(batch.ids, batch.positions, batch.segments, batch.rows, batch.targets, share)
 
     def logits(self, batch: Packed) -> Tensor:
