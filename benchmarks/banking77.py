@@ -14,7 +14,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,8 +38,8 @@ DTYPE: Final = "bfloat16"
 WARMUP, RANK, ALPHA = 5, 16, 32.0
 
 
-def ours(data: Path, home: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """One job through the API; its accuracy over the wire and by the common judge."""
+def ours(data: Path, home: Path, settings: dict[str, Any], rival: str) -> dict[str, Any]:
+    """One job through the API; its accuracy over the wire and by the common judge, which is the rival's Python."""
     bedrock = boto3.client("bedrock")
     name = f"banking77-{settings['seed']}"
     job = bedrock.create_model_customization_job(
@@ -66,7 +65,7 @@ def ours(data: Path, home: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "seed": settings["seed"],
         "training_loss": found["trainingMetrics"]["trainingLoss"],
         "accuracy_over_the_wire": correct,
-        "accuracy": _judged(home / "models" / model_id, data / "test.jsonl", home),
+        "accuracy": _judged(home / "models" / model_id, data / "test.jsonl", home, rival),
     }
 
 
@@ -90,26 +89,26 @@ def _over_the_wire(bedrock: Any, name: str, test: Path) -> float:
     return correct / len(records)
 
 
-def theirs(data: Path, home: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def theirs(data: Path, home: Path, settings: dict[str, Any], rival: str) -> dict[str, Any]:
     """One run of TRL in a process of its own."""
     out = home / f"trl-{settings['seed']}"
     out.mkdir(parents=True)
     base = str(Catalog.load().weights_folder(WEIGHTS))
     script = str(RIVALS / "trl_train.py")
-    subprocess.run([RIVAL, script, base, str(home / "shard"), str(out), json.dumps(settings)], check=True)
+    subprocess.run([rival, script, base, str(home / "shard"), str(out), json.dumps(settings)], check=True)
     result = json.loads((out / "result.json").read_text())
     return {
         "seed": settings["seed"],
         "training_loss": result["losses"][-1],
-        "accuracy": _judged(out / "weights", data / "test.jsonl", home),
+        "accuracy": _judged(out / "weights", data / "test.jsonl", home, rival),
     }
 
 
-def _judged(adapter: Path, test: Path, home: Path) -> float:
+def _judged(adapter: Path, test: Path, home: Path, rival: str) -> float:
     """Accuracy of a PEFT adapter by plain transformers and PEFT."""
     out = home / "judged.json"
     base = str(Catalog.load().weights_folder(WEIGHTS))
-    command = [RIVAL, str(RIVALS / "accuracy.py"), base, str(adapter), str(test), str(out)]
+    command = [rival, str(RIVALS / "accuracy.py"), base, str(adapter), str(test), str(out)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     found: float = json.loads(out.read_text())["accuracy"]
     return found
@@ -153,8 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     # For both sides: on a machine that does other things too, threads that spin for each other cost ten times the time.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    global RIVAL  # noqa: PLW0603  (one run, one rival)
-    RIVAL = str(options.rivals.absolute())
+    rival = str(options.rivals.absolute())
     before = json.loads(options.out.read_text())["runs"] if options.out.exists() else {}
     runs: dict[str, list[dict[str, Any]]] = {"outcrop": [], "trl+peft": [], **before}
     with tempfile.TemporaryDirectory() as folder:
@@ -171,16 +169,13 @@ def main() -> None:
             for seed in options.seeds:
                 settings = settings_for(options.epochs, options.batch_size, seed)
                 for side in options.sides:
-                    if side == "outcrop":
-                        runs[side].append(ours(options.data, home / "data", settings))
-                    else:
-                        runs[side].append(theirs(options.data, home, settings))
+                    run = ours if side == "outcrop" else theirs
+                    place = home / "data" if side == "outcrop" else home
+                    runs[side].append(run(options.data, place, settings, rival))
                     print(side, runs[side][-1], flush=True)
                     content = json.dumps(summary(runs, options.epochs, options.batch_size), indent=2)
                     options.out.write_text(content + "\n")
 
-
-RIVAL = sys.executable
 
 if __name__ == "__main__":
     main()

@@ -14,23 +14,12 @@ from outcrop.datasets.examples import Record
 from outcrop.datasets.faults import SNIPPET, Fault
 from outcrop.datasets.formats import BOM, examine
 from outcrop.datasets.lines import MAX_LINE_BYTES, Block, blocks
-from outcrop.datasets.quotas import file_faults, over, record_faults, shortfalls, sum_fault
-from outcrop.datasets.report import KEPT_FAULTS, Report, aws_text, failure_message
+from outcrop.datasets.quotas import file_faults, over, record_faults, shortfalls
+from outcrop.datasets.report import Report
 from outcrop.datasets.scan import Marks, scan
 from outcrop.datasets.tally import Tally
 from outcrop.datasets.texts import Figures, Texts, figures, gather, spelled
 from outcrop.records import Limits
-
-__all__ = [
-    "KEPT_FAULTS",
-    "MAX_LINE_BYTES",
-    "Report",
-    "aws_text",
-    "check_file",
-    "failure_message",
-    "read_records",
-    "sum_fault",
-]
 
 
 def check_file(

@@ -125,11 +125,6 @@ def sum_faults(reports: Sequence[Report], limits: Limits) -> Iterator[Fault]:
         )
 
 
-def sum_fault(reports: Sequence[Report], limits: Limits) -> Fault | None:
-    """The first of sum_faults, if there is one."""
-    return next(sum_faults(reports, limits), None)
-
-
 def _reserved(word: str, texts: Sequence[str], number: int, line: str) -> Fault:
     at = column(line, word, texts)
     reason = f"the text holds {word!r}, which this model keeps for itself: write it in another way"

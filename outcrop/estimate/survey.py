@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outcrop.datasets.check import Report, check_file, failure_message
+from outcrop.datasets.check import check_file
 from outcrop.datasets.faults import Fault
 from outcrop.datasets.overlap import Overlap, overlap
+from outcrop.datasets.report import Report, failure_message
 from outcrop.records import Limits
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from outcrop.datasets.chat import TEMPLATED
-from outcrop.datasets.check import KEPT_FAULTS, Report, check_file, failure_message
+from outcrop.datasets.check import check_file
 from outcrop.datasets.formats import FORMATS, Fault
 from outcrop.datasets.lengths import lengths_of
 from outcrop.datasets.overlap import overlap
+from outcrop.datasets.report import KEPT_FAULTS, Report, failure_message
 from outcrop.datasets.shards import Damaged, Shard, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.durable import replace_file

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from outcrop.datasets import repeats
-from outcrop.datasets.check import KEPT_FAULTS, aws_text, check_file, failure_message, read_records, sum_fault
+from outcrop.datasets.check import check_file, read_records
 from outcrop.datasets.formats import Fault
 from outcrop.datasets.lines import MAX_LINE_BYTES
+from outcrop.datasets.quotas import sum_faults
+from outcrop.datasets.report import KEPT_FAULTS, aws_text, failure_message
 from outcrop.records import Limits
 
 FORMAT = "prompt-completion"
@@ -114,9 +116,8 @@ def test_quotas_of_the_file_as_a_whole(tmp_path: Path) -> None:
 
 def test_training_and_validation_share_the_quota_on_records(tmp_path: Path) -> None:
     report = check_file(write(tmp_path / "f.jsonl", line(), line()), FORMAT, FREE, "train")
-    assert sum_fault([report, report], replace(FREE, max_sum_records=4)) is None
-    fault = sum_fault([report, report], replace(FREE, max_sum_records=3))
-    assert fault is not None
+    assert not list(sum_faults([report, report], replace(FREE, max_sum_records=4)))
+    [fault] = sum_faults([report, report], replace(FREE, max_sum_records=3))
     assert "4 records together; at most 3" in fault.reason
 
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcrop.datasets import lengths, repeats
-from outcrop.datasets.check import Report, check_file, failure_message
+from outcrop.datasets.check import check_file
 from outcrop.datasets.lengths import Bar, Counts, lengths_of
 from outcrop.datasets.overlap import overlap
 from outcrop.datasets.repeats import Repeat, Trail, distinct, first_repeats, shared
+from outcrop.datasets.report import Report, failure_message
 from outcrop.records import Limits
 
 PAIRS = "prompt-completion"
