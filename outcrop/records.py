@@ -16,6 +16,9 @@ CUSTOM_MODEL: Final = "custom-model"
 DEPLOYMENT: Final = "custom-model-deployment"
 PROVISIONED_MODEL: Final = "provisioned-model"
 """Kinds of bedrock's resources, as their ARNs name them."""
+
+LONGEST_FAILURE: Final = 2048
+"""Characters of failureMessage (AWS's shapes)."""
 VALIDATION_FILES: Final = 10
 """Most validation files of a job (CreateModelCustomizationJob's validationDataConfig.validators)."""
 
@@ -63,6 +66,12 @@ def kind_of(identifier: str) -> str:
         return Arn.parse(identifier).kind
     except ValueError:
         return ""
+
+
+def shortened(message: str) -> str:
+    """A failure's message within AWS's bound, and without the one character that PostgreSQL keeps in no text."""
+    message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return message if len(message) <= LONGEST_FAILURE else message[: LONGEST_FAILURE - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

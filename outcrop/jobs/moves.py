@@ -7,16 +7,13 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Literal
 
 from outcrop.children import AGAIN
 from outcrop.jobs.events import Event
-from outcrop.records import Job
+from outcrop.records import LONGEST_FAILURE, Job, shortened
 
 Kind = Literal["adopt", "start", "ask", "kill", "renew", "complete", "fail", "stopped"]
-
-MESSAGE_CHARACTERS: Final = 2048
-"""AWS's bound of failureMessage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +139,7 @@ def obituary(sight: Sight) -> str:
     if not sight.tail:
         return start + " Its log is empty."
     start += " End of its log: "
-    return start + sight.tail[-(MESSAGE_CHARACTERS - len(start)) :]
-
-
-def shortened(message: str) -> str:
-    """The message within AWS's bound."""
-    return message if len(message) <= MESSAGE_CHARACTERS else message[: MESSAGE_CHARACTERS - 1] + "…"
+    return start + sight.tail[-(LONGEST_FAILURE - len(start)) :]
 
 
 def _end(code: int | None) -> str:

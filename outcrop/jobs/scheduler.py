@@ -22,7 +22,7 @@ from outcrop.durable import FULL
 from outcrop.errors import OutcropError
 from outcrop.jobs.events import Account, Event, Follower, append
 from outcrop.jobs.executor import Child, Executor
-from outcrop.jobs.moves import Move, Rules, Sight, moves, shortened
+from outcrop.jobs.moves import Move, Rules, Sight, moves
 from outcrop.jobs.spec import Specify
 from outcrop.jobs.workplace import Start, Workplace
 from outcrop.records import Arn, Job, Key, Model
@@ -351,7 +351,7 @@ class Scheduler:
         self._leave(job)
 
     def _fail(self, job: Job, message: str) -> None:
-        self._store.jobs.fail(job.arn, shortened(message), self._now())
+        self._store.jobs.fail(job.arn, message, self._now())
         self._leave(job)
 
     def _give_up(self, job: Job, message: str) -> None:

@@ -3,32 +3,26 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     Column,
     Connection,
-    Row,
     String,
     Table,
     Text,
     UniqueConstraint,
     func,
-    insert,
     select,
-    update,
 )
 
 from outcrop.lifecycle import check
-from outcrop.records import Deployment
-from outcrop.store import resources
+from outcrop.records import Deployment, shortened
 from outcrop.store.database import Database, Instant, metadata
-from outcrop.store.listing import Cursor, Listing, cut, page_of
+from outcrop.store.listing import Cursor, Listing
 from outcrop.store.models import require_model
 from outcrop.store.refusals import Busy, OverQuota
-from outcrop.store.tags import TAGS, tag_rows
-
-LONGEST_FAILURE: Final = 2048
+from outcrop.store.resources import rows_of_fields
 
 DEPLOYMENTS: Final = Table(
     "deployments",
@@ -50,8 +44,7 @@ DEPLOYMENTS: Final = Table(
     UniqueConstraint("region", "name", name="deployments_name"),
     UniqueConstraint("region", "token", name="deployments_token"),
 )
-FIELDS: Final = tuple(Deployment.__dataclass_fields__)
-"""Every field of the record is a column of the same name."""
+ROWS: Final = rows_of_fields(DEPLOYMENTS, Deployment, "modelDeploymentName")
 
 
 class DeploymentStore:
@@ -75,43 +68,35 @@ class DeploymentStore:
         custom model was deleted meanwhile), OverQuota when more than `in_progress` of all regions would be Creating.
         """
         with self._database.write() as connection:
-            if made := resources.earlier(connection, DEPLOYMENTS, deployment.region, token, fingerprint):
-                return _deployment(made)
-            resources.refuse_name(
-                connection, DEPLOYMENTS, deployment.region, deployment.name, member="modelDeploymentName"
-            )
+            if made := ROWS.earlier(connection, deployment.region, token, fingerprint):
+                return made
+            ROWS.refuse_name(connection, deployment.region, deployment.name)
             require_model(connection, deployment.model_arn)
             creating = connection.execute(select(func.count()).where(DEPLOYMENTS.c.status == "Creating")).scalar_one()
             if in_progress is not None and creating >= in_progress:
                 raise OverQuota(creating, in_progress)
-            connection.execute(insert(DEPLOYMENTS).values(**_row(deployment), token=token, fingerprint=fingerprint))
-            if rows := tag_rows(deployment.arn, tags):
-                connection.execute(insert(TAGS), rows)
+            ROWS.keep(connection, deployment, token, fingerprint, tags)
         return deployment
 
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Deployment | None:
         """The deployment that this token made before; raises TokenMismatch when it came with another request."""
         with self._database.read() as connection:
-            row = resources.earlier(connection, DEPLOYMENTS, region, token, fingerprint)
-        return _deployment(row) if row else None
+            return ROWS.earlier(connection, region, token, fingerprint)
 
     def find(self, region: str, identifier: str) -> Deployment | None:
         """The deployment of this name or ARN in this region."""
         with self._database.read() as connection:
-            row = resources.by_name_or_arn(connection, DEPLOYMENTS, region, identifier)
-        return _deployment(row) if row else None
+            return ROWS.find(connection, region, identifier)
 
     def by_arn(self, arn: str) -> Deployment | None:
         """The deployment of this ARN, in whatever region."""
         with self._database.read() as connection:
-            row = resources.by_arn(connection, DEPLOYMENTS, arn)
-        return _deployment(row) if row else None
+            return ROWS.by_arn(connection, arn)
 
     def page(self, region: str, listing: Listing) -> tuple[list[Deployment], Cursor | None]:
         """One page of the region's deployments, and where the next one starts."""
         with self._database.read() as connection:
-            rows, following = cut(connection.execute(page_of(DEPLOYMENTS, region, listing)).all(), listing.limit)
-        return [_deployment(row) for row in rows], following
+            return ROWS.page(connection, region, listing)
 
     def wanted(self, asked: Iterable[str]) -> list[Deployment]:
         """What the fleet should prove, and those of the ARNs in `asked` that are there, oldest first."""
@@ -119,13 +104,12 @@ class DeploymentStore:
         settling = (columns.status == "Creating") | (columns.update_status == "Updating")
         statement = select(DEPLOYMENTS).where(settling | columns.arn.in_(list(asked)))
         with self._database.read() as connection:
-            rows = connection.execute(statement.order_by(columns.created, columns.arn))
-            return [_deployment(row) for row in rows]
+            return ROWS.chosen(connection, statement.order_by(columns.created, columns.arn))
 
     def proven(self, arn: str, now: datetime) -> Deployment:
         """The model that it waited for really answers: Active, and an update completed. Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
+            present = ROWS.present(connection, arn)
             if present.update_status == "Updating":
                 moved = replace(present, model_arn=present.desired_model_arn, failure=None)
                 return _move(connection, moved, "Active", "UpdateCompleted", now)
@@ -134,11 +118,11 @@ class DeploymentStore:
     def failed(self, arn: str, message: str, now: datetime) -> Deployment:
         """What it waited for cannot be served; an update leaves the old model in its place. Raises IllegalMove, Gone.
 
-        message: cut at 2048 characters.
+        message: cut at 2,048 characters.
         """
         with self._database.write() as connection:
-            present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
-            told = replace(present, failure=message[:LONGEST_FAILURE])
+            present = ROWS.present(connection, arn)
+            told = replace(present, failure=shortened(message))
             if present.update_status == "Updating":
                 return _move(connection, told, present.status, "UpdateFailed", now)
             return present if present.status == "Failed" else _move(connection, told, "Failed", None, now)
@@ -149,7 +133,7 @@ class DeploymentStore:
         Raises Busy while it is Creating or being updated, Gone (it, or the model, was deleted meanwhile).
         """
         with self._database.write() as connection:
-            present = _deployment(resources.locked(connection, DEPLOYMENTS, arn))
+            present = ROWS.present(connection, arn)
             _refuse_busy(present, "Creating", "Updating")
             require_model(connection, model_arn)
             moved = replace(present, desired_model_arn=model_arn, failure=None)
@@ -158,8 +142,8 @@ class DeploymentStore:
     def delete(self, arn: str) -> None:
         """Delete a deployment and its tags; raises Busy while it is being updated, Gone."""
         with self._database.write() as connection:
-            _refuse_busy(_deployment(resources.locked(connection, DEPLOYMENTS, arn)), "Updating")
-            resources.drop(connection, DEPLOYMENTS, arn)
+            _refuse_busy(ROWS.present(connection, arn), "Updating")
+            ROWS.drop(connection, arn)
 
 
 def _refuse_busy(present: Deployment, *states: str) -> None:
@@ -175,13 +159,4 @@ def _move(
     if update_status is not None and deployment.update_status is not None:
         check("deployment update", deployment.arn, deployment.update_status, update_status)
     moved = replace(deployment, status=status, update_status=update_status, modified=max(now, deployment.modified))
-    connection.execute(update(DEPLOYMENTS).where(DEPLOYMENTS.c.arn == moved.arn).values(_row(moved)))
-    return moved
-
-
-def _row(deployment: Deployment) -> dict[str, Any]:
-    return {name: getattr(deployment, name) for name in FIELDS}
-
-
-def _deployment(row: Row[Any]) -> Deployment:
-    return Deployment(**{name: getattr(row, name) for name in FIELDS})
+    return ROWS.save(connection, moved)

@@ -17,23 +17,20 @@ from sqlalchemy import (
     delete,
     insert,
     select,
-    update,
 )
 
 from outcrop.lifecycle import JOB, JOB_PART, IllegalMove, check
-from outcrop.records import Job, Model
-from outcrop.store import resources
+from outcrop.records import Job, Model, shortened
 from outcrop.store.database import Database, Instant, metadata
-from outcrop.store.listing import Cursor, Listing, cut, page_of
+from outcrop.store.listing import Cursor, Listing
 from outcrop.store.models import MODEL_NAMES, MODELS, model_row, require_model
 from outcrop.store.refusals import NameTaken
+from outcrop.store.resources import Rows
 from outcrop.store.tags import TAGS, tag_rows
 
 Part = Literal["validationDetails", "dataProcessingDetails", "trainingDetails"]
 PARTS: Final[tuple[Part, ...]] = ("validationDetails", "dataProcessingDetails", "trainingDetails")
 UNFINISHED: Final = ("InProgress", "Stopping")
-LONGEST_FAILURE: Final = 2048
-"""Characters of failureMessage (AWS's shape)."""
 KEPT: Final = ("hyperParameters", "trainingDataConfig", "validationDataConfig", "outputDataConfig", "customizationType")
 """Members of the request that GetCustomModel answers with."""
 
@@ -83,14 +80,12 @@ class JobStore:
         """
         model_name = job.request["customModelName"]
         with self._database.write() as connection:
-            if made := resources.earlier(connection, JOBS, job.region, token, fingerprint):
-                return _job(made)
+            if made := ROWS.earlier(connection, job.region, token, fingerprint):
+                return made
             _require_room(connection, job)
             job = replace(job, parts=job.parts or not_started())
-            connection.execute(insert(JOBS).values(**_row(job), token=token, fingerprint=fingerprint))
+            ROWS.keep(connection, job, token, fingerprint, job.request.get("jobTags", ()))
             connection.execute(insert(MODEL_NAMES).values(region=job.region, name=model_name, holder=job.arn))
-            if tags := tag_rows(job.arn, job.request.get("jobTags", ())):
-                connection.execute(insert(TAGS), tags)
         return job
 
     def require_room(self, job: Job) -> None:
@@ -101,26 +96,23 @@ class JobStore:
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Job | None:
         """The job that this token made before; raises TokenMismatch when it came with another request."""
         with self._database.read() as connection:
-            row = resources.earlier(connection, JOBS, region, token, fingerprint)
-        return _job(row) if row else None
+            return ROWS.earlier(connection, region, token, fingerprint)
 
     def find(self, region: str, identifier: str) -> Job | None:
         """The job of this name or ARN in this region."""
         with self._database.read() as connection:
-            row = resources.by_name_or_arn(connection, JOBS, region, identifier)
-        return _job(row) if row else None
+            return ROWS.find(connection, region, identifier)
 
     def by_arn(self, arn: str) -> Job | None:
         """The job of this ARN, in whatever region."""
         with self._database.read() as connection:
-            row = resources.by_arn(connection, JOBS, arn)
-        return _job(row) if row else None
+            return ROWS.by_arn(connection, arn)
 
     def named(self, identifier: str) -> list[Job]:
         """The jobs of this name, ARN or id, of all regions, newest first."""
         wanted = (JOBS.c.arn == identifier) | (JOBS.c.name == identifier) | (JOBS.c.id == identifier)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(select(JOBS).where(wanted).order_by(JOBS.c.created.desc()))]
+            return ROWS.chosen(connection, select(JOBS).where(wanted).order_by(JOBS.c.created.desc()))
 
     def names(self) -> list[str]:
         """Names of all jobs of all regions, newest first."""
@@ -137,14 +129,13 @@ class JobStore:
     def page(self, region: str, listing: Listing) -> tuple[list[Job], Cursor | None]:
         """One page of the region's jobs, and where the next one starts."""
         with self._database.read() as connection:
-            rows, following = cut(connection.execute(page_of(JOBS, region, listing)).all(), listing.limit)
-        return [_job(row) for row in rows], following
+            return ROWS.page(connection, region, listing)
 
     def unfinished(self) -> list[Job]:
         """Jobs InProgress or Stopping in all regions, oldest first."""
         statement = select(JOBS).where(JOBS.c.status.in_(UNFINISHED)).order_by(JOBS.c.created, JOBS.c.arn)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(statement)]
+            return ROWS.chosen(connection, statement)
 
     def over(self) -> set[str]:
         """Ids of all jobs of all regions that have ended."""
@@ -154,10 +145,10 @@ class JobStore:
     def started(self, arn: str, handle: str | None, now: datetime) -> Job:
         """Remember the executor's handle of the job's child (None: there is none); IllegalMove when the job is over."""
         with self._database.write() as connection:
-            job = _job(resources.locked(connection, JOBS, arn))
+            job = ROWS.present(connection, arn)
             if job.status not in UNFINISHED:
                 raise IllegalMove("job", arn, job.status, "InProgress")
-            return _save(connection, replace(job, handle=handle, modified=_later(job, now)))
+            return ROWS.save(connection, replace(job, handle=handle, modified=_later(job, now)))
 
     def part(self, arn: str, part: Part, status: str, now: datetime) -> Job:
         """Move one part of statusDetails.
@@ -165,45 +156,45 @@ class JobStore:
         Events are read again after a restart: the news that a part began, when it is further already, changes nothing.
         """
         with self._database.write() as connection:
-            job = _job(resources.locked(connection, JOBS, arn))
+            job = ROWS.present(connection, arn)
             present = job.parts[part]["status"]
             if present == status or (status == "InProgress" and present != "NotStarted"):
                 return job
             if job.status not in UNFINISHED:
                 raise IllegalMove("job part", f"{arn} {part}", job.status, status)
             check("job part", f"{arn} {part}", present, status)
-            return _save(connection, replace(_moved(job, {part: status}, now), modified=_later(job, now)))
+            return ROWS.save(connection, replace(_moved(job, {part: status}, now), modified=_later(job, now)))
 
     def fail(self, arn: str, message: str, now: datetime) -> Job:
-        """End the job as Failed with a message (cut at 2048 characters); parts under way fail with it."""
+        """End the job as Failed with a message (cut at 2,048 characters); parts under way fail with it."""
         with self._database.write() as connection:
-            job = _job(resources.locked(connection, JOBS, arn))
+            job = ROWS.present(connection, arn)
             if job.status == "Failed":
                 return job
             job = _ended(job, "Failed", dict.fromkeys(_under_way(job), "Failed"), now)
             _release_name(connection, job)
-            return _save(connection, replace(job, failure=message[:LONGEST_FAILURE]))
+            return ROWS.save(connection, replace(job, failure=shortened(message)))
 
     def ask_stop(self, arn: str, now: datetime) -> Job:
         """Move to Stopping; a job that is Stopping stays so; raises IllegalMove when it is over."""
         with self._database.write() as connection:
-            job = _job(resources.locked(connection, JOBS, arn))
+            job = ROWS.present(connection, arn)
             if job.status == "Stopping":
                 return job
             check("job", arn, job.status, "Stopping")
             job = _moved(job, dict.fromkeys(_under_way(job), "Stopping"), now)
-            return _save(connection, replace(job, status="Stopping", modified=_later(job, now)))
+            return ROWS.save(connection, replace(job, status="Stopping", modified=_later(job, now)))
 
     def stopped(self, arn: str, now: datetime, metrics: Mapping[str, Any]) -> Job:
         """End the job as Stopped; every part that is not over stops with it, and its model's name is free again."""
         with self._database.write() as connection:
-            job = _job(resources.locked(connection, JOBS, arn))
+            job = ROWS.present(connection, arn)
             if job.status == "Stopped":
                 return job
             over = {part: "Stopped" for part in PARTS if JOB_PART[job.parts[part]["status"]]}
             job = _ended(job, "Stopped", over, now)
             _release_name(connection, job)
-            return _save(connection, replace(job, metrics=dict(metrics)))
+            return ROWS.save(connection, replace(job, metrics=dict(metrics)))
 
     def complete(self, arn: str, model: Model, metrics: Mapping[str, Any], now: datetime) -> Job:
         """End the job as Completed and write its custom model with its tags, all or nothing; once.
@@ -211,7 +202,7 @@ class JobStore:
         The model's document gets the members that come from the job; those that it brings itself stay.
         """
         with self._database.write() as connection:
-            job = _job(resources.locked(connection, JOBS, arn))
+            job = ROWS.present(connection, arn)
             if job.status == "Completed":
                 return job
             under_way = [part for part in PARTS if JOB_PART[job.parts[part]["status"]]]
@@ -223,23 +214,18 @@ class JobStore:
             connection.execute(insert(MODELS).values(model_row(replace(model, document=document))))
             if tags := tag_rows(model.arn, job.request.get("customModelTags", ())):
                 connection.execute(insert(TAGS), tags)
-            return _save(connection, job)
+            return ROWS.save(connection, job)
 
 
 def _require_room(connection: Connection, job: Job) -> None:
     """Raise NameTaken or Gone where a new job cannot be kept."""
-    resources.refuse_name(connection, JOBS, job.region, job.name, member="jobName")
+    ROWS.refuse_name(connection, job.region, job.name)
     model_name = job.request["customModelName"]
     holds = MODEL_NAMES.c.region == job.region, MODEL_NAMES.c.name == model_name
     if connection.execute(select(MODEL_NAMES).where(*holds)).first():
         raise NameTaken("customModelName", model_name)
     base_arn = job.request["baseModelIdentifier"]
     require_model(connection, base_arn)
-
-
-def _save(connection: Connection, job: Job) -> Job:
-    connection.execute(update(JOBS).where(JOBS.c.arn == job.arn).values(_row(job)))
-    return job
 
 
 def _release_name(connection: Connection, job: Job) -> None:
@@ -324,3 +310,6 @@ def _job(row: Row[Any]) -> Job:
         model_arn=row.model_arn,
         handle=row.handle,
     )
+
+
+ROWS: Final = Rows(JOBS, "jobName", _job, _row)

@@ -3,33 +3,27 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     Column,
     Connection,
     Integer,
-    Row,
     String,
     Table,
     Text,
     UniqueConstraint,
     func,
-    insert,
     select,
-    update,
 )
 
 from outcrop.lifecycle import check
-from outcrop.records import Throughput
-from outcrop.store import resources
+from outcrop.records import Throughput, shortened
 from outcrop.store.database import Database, Instant, metadata
-from outcrop.store.listing import Cursor, Listing, cut, page_of
+from outcrop.store.listing import Cursor, Listing
 from outcrop.store.models import require_model
 from outcrop.store.refusals import Busy, Committed, OverQuota
-from outcrop.store.tags import TAGS, tag_rows
-
-LONGEST_FAILURE: Final = 2048
+from outcrop.store.resources import rows_of_fields
 
 THROUGHPUTS: Final = Table(
     "throughputs",
@@ -55,8 +49,7 @@ THROUGHPUTS: Final = Table(
     UniqueConstraint("region", "name", name="throughputs_name"),
     UniqueConstraint("region", "token", name="throughputs_token"),
 )
-FIELDS: Final = tuple(Throughput.__dataclass_fields__)
-"""Every field of the record is a column of the same name."""
+ROWS: Final = rows_of_fields(THROUGHPUTS, Throughput, "provisionedModelName")
 
 
 class ThroughputStore:
@@ -80,55 +73,46 @@ class ThroughputStore:
         custom model was deleted meanwhile), OverQuota when all units of all regions would pass the quota.
         """
         with self._database.write() as connection:
-            if made := resources.earlier(connection, THROUGHPUTS, throughput.region, token, fingerprint):
-                return _throughput(made)
-            resources.refuse_name(
-                connection, THROUGHPUTS, throughput.region, throughput.name, member="provisionedModelName"
-            )
+            if made := ROWS.earlier(connection, throughput.region, token, fingerprint):
+                return made
+            ROWS.refuse_name(connection, throughput.region, throughput.name)
             require_model(connection, throughput.model_arn)
             used = connection.execute(select(func.coalesce(func.sum(THROUGHPUTS.c.units), 0))).scalar_one()
             if quota is not None and used + throughput.units > quota:
                 raise OverQuota(used, quota)
-            connection.execute(insert(THROUGHPUTS).values(**_row(throughput), token=token, fingerprint=fingerprint))
-            if rows := tag_rows(throughput.arn, tags):
-                connection.execute(insert(TAGS), rows)
+            ROWS.keep(connection, throughput, token, fingerprint, tags)
         return throughput
 
     def earlier(self, region: str, token: str | None, fingerprint: str) -> Throughput | None:
         """The throughput that this token made before; raises TokenMismatch when it came with another request."""
         with self._database.read() as connection:
-            row = resources.earlier(connection, THROUGHPUTS, region, token, fingerprint)
-        return _throughput(row) if row else None
+            return ROWS.earlier(connection, region, token, fingerprint)
 
     def find(self, region: str, identifier: str) -> Throughput | None:
         """The throughput of this name or ARN in this region."""
         with self._database.read() as connection:
-            row = resources.by_name_or_arn(connection, THROUGHPUTS, region, identifier)
-        return _throughput(row) if row else None
+            return ROWS.find(connection, region, identifier)
 
     def by_arn(self, arn: str) -> Throughput | None:
         """The throughput of this ARN, in whatever region."""
         with self._database.read() as connection:
-            row = resources.by_arn(connection, THROUGHPUTS, arn)
-        return _throughput(row) if row else None
+            return ROWS.by_arn(connection, arn)
 
     def page(self, region: str, listing: Listing) -> tuple[list[Throughput], Cursor | None]:
         """One page of the region's throughputs, and where the next one starts."""
         with self._database.read() as connection:
-            rows, following = cut(connection.execute(page_of(THROUGHPUTS, region, listing)).all(), listing.limit)
-        return [_throughput(row) for row in rows], following
+            return ROWS.page(connection, region, listing)
 
     def wanted(self) -> list[Throughput]:
         """Everything that the fleet should serve or try to serve, of all regions, oldest first."""
         statement = select(THROUGHPUTS).where(THROUGHPUTS.c.status != "Failed")
         with self._database.read() as connection:
-            rows = connection.execute(statement.order_by(THROUGHPUTS.c.created, THROUGHPUTS.c.arn))
-            return [_throughput(row) for row in rows]
+            return ROWS.chosen(connection, statement.order_by(THROUGHPUTS.c.created, THROUGHPUTS.c.arn))
 
     def in_service(self, arn: str, now: datetime) -> Throughput:
         """An engine really serves what was created; one that is InService stays so. Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
+            present = ROWS.present(connection, arn)
             if present.status == "InService":
                 return present
             if present.status == "Updating":
@@ -136,12 +120,12 @@ class ThroughputStore:
             return _move(connection, present, "InService", now)
 
     def failed(self, arn: str, message: str, now: datetime) -> Throughput:
-        """It cannot be served: Failed with a message (cut at 2048 characters). Raises IllegalMove, Gone."""
+        """It cannot be served: Failed with a message (cut at 2,048 characters). Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
+            present = ROWS.present(connection, arn)
             if present.status == "Failed":
                 return present
-            return _move(connection, replace(present, failure=message[:LONGEST_FAILURE]), "Failed", now)
+            return _move(connection, replace(present, failure=shortened(message)), "Failed", now)
 
     def update_asked(self, arn: str, *, name: str | None, model_arn: str | None, now: datetime) -> Throughput:
         """Take a new name at once, and start moving to another model.
@@ -149,11 +133,11 @@ class ThroughputStore:
         Raises Busy while it is Creating or Updating, NameTaken, Gone (it, or the model, was deleted meanwhile).
         """
         with self._database.write() as connection:
-            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
+            present = ROWS.present(connection, arn)
             if present.status in ("Creating", "Updating"):
                 raise Busy(arn, present.status)
             if name is not None and name != present.name:
-                resources.refuse_name(connection, THROUGHPUTS, present.region, name, member="provisionedModelName")
+                ROWS.refuse_name(connection, present.region, name)
                 present = replace(present, name=name)
             if model_arn is None or (model_arn == present.model_arn and present.status == "InService"):
                 return _move(connection, present, present.status, now)
@@ -163,7 +147,7 @@ class ThroughputStore:
     def updated(self, arn: str, now: datetime) -> Throughput:
         """An engine really serves the desired model: it is the present one now. Raises IllegalMove, Gone."""
         with self._database.write() as connection:
-            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
+            present = ROWS.present(connection, arn)
             if present.status == "InService" and present.model_arn == present.desired_model_arn:
                 return present
             check("throughput", arn, "Updating", "InService")
@@ -174,24 +158,15 @@ class ThroughputStore:
     def delete(self, arn: str, now: datetime) -> None:
         """Delete a throughput and its tags; raises Busy while it is Updating, Committed inside its term, Gone."""
         with self._database.write() as connection:
-            present = _throughput(resources.locked(connection, THROUGHPUTS, arn))
+            present = ROWS.present(connection, arn)
             if present.status == "Updating":
                 raise Busy(arn, present.status)
             if present.commitment_ends is not None and now < present.commitment_ends:
                 raise Committed(arn, present.commitment_ends.isoformat(timespec="seconds"))
-            resources.drop(connection, THROUGHPUTS, arn)
+            ROWS.drop(connection, arn)
 
 
 def _move(connection: Connection, throughput: Throughput, status: str, now: datetime) -> Throughput:
     check("throughput", throughput.arn, throughput.status, status)
     moved = replace(throughput, status=status, modified=max(now, throughput.modified))
-    connection.execute(update(THROUGHPUTS).where(THROUGHPUTS.c.arn == moved.arn).values(_row(moved)))
-    return moved
-
-
-def _row(throughput: Throughput) -> dict[str, Any]:
-    return {name: getattr(throughput, name) for name in FIELDS}
-
-
-def _throughput(row: Row[Any]) -> Throughput:
-    return Throughput(**{name: getattr(row, name) for name in FIELDS})
+    return ROWS.save(connection, moved)

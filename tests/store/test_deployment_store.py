@@ -54,7 +54,7 @@ def test_created_then_active(deployments: DeploymentStore) -> None:
 def test_created_then_failed_and_mended_by_an_update(deployments: DeploymentStore) -> None:
     arn = deployments.add(deployment()).arn
     failed = deployments.failed(arn, "x" * 5000, at(10))
-    assert (failed.status, failed.failure) == ("Failed", "x" * 2048)
+    assert (failed.status, failed.failure) == ("Failed", "x" * 2047 + "…")
     assert deployments.failed(arn, "again", at(11)) == failed
     assert deployments.wanted([]) == []
     moving = deployments.update_asked(arn, model(2).arn, at(12))

@@ -126,7 +126,7 @@ def test_a_failure_takes_the_part_under_way_with_it(jobs: JobStore) -> None:
     jobs.part(arn, "validationDetails", "InProgress", at(10))
     failed = jobs.fail(arn, "x" * 5000, at(11))
     assert [failed.parts[part]["status"] for part in PARTS] == ["Failed", "NotStarted", "NotStarted"]
-    assert failed.failure == "x" * 2048
+    assert failed.failure == "x" * 2047 + "…"
     assert failed.ended == at(11)
     assert jobs.fail(arn, "again", at(12)) == failed
 
@@ -341,3 +341,9 @@ def test_pages_meet_without_gap_or_overlap(jobs: JobStore, ascending: bool, size
             break
     assert seen == whole
     assert len({item.arn for item in seen}) == 7
+
+
+def test_a_failure_that_quotes_what_no_text_may_hold_is_told_all_the_same(jobs: JobStore) -> None:
+    arn = jobs.add(job(1), None, "f").arn
+    assert jobs.fail(arn, "near 'a\0b'", at(9)).failure == "near 'a\N{REPLACEMENT CHARACTER}b'"
+    assert jobs.by_arn(arn).failure == "near 'a\N{REPLACEMENT CHARACTER}b'"

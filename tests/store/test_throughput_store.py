@@ -89,7 +89,7 @@ def test_a_new_name_alone_needs_no_fleet(throughputs: ThroughputStore) -> None:
 def test_a_failed_update_says_why_and_can_be_tried_again(throughputs: ThroughputStore) -> None:
     arn = walk(throughputs, "Updating").arn
     failed = throughputs.failed(arn, "x" * 5000, at(12))
-    assert failed.failure == "x" * 2048
+    assert failed.failure == "x" * 2047 + "…"
     assert throughputs.wanted() == []
     again = throughputs.update_asked(arn, name=None, model_arn=BASE_ARN, now=at(13))
     assert (again.status, again.failure) == ("Updating", None)
