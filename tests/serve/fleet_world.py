@@ -61,7 +61,7 @@ class World:
         self.fleet = self.new_fleet()
 
     def new_fleet(self) -> Fleet:
-        told: dict[str, Any] = {"program": ECHO, "on_demand_wait": 10.0, **self.options}
+        told: dict[str, Any] = {"program": ECHO, "on_demand_wait": 60.0, **self.options}
         return Fleet(
             store=self.store,
             catalog=self.catalog,

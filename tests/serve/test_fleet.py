@@ -223,7 +223,7 @@ def test_a_lease_upon_an_engine_that_is_gone_says_try_again(world: World) -> Non
 
 
 def test_a_base_is_started_when_it_is_asked_and_ends_when_it_is_not(tmp_path: Path) -> None:
-    world = World(tmp_path, on_demand_keep=0.3)
+    world = World(tmp_path)
     world.fleet.start()
     try:
         assert world.pids() == []
@@ -231,7 +231,9 @@ def test_a_base_is_started_when_it_is_asked_and_ends_when_it_is_not(tmp_path: Pa
         [pid] = world.pids()
         assert world.ask(LONG_ID, "again") == "again"
         assert world.pids() == [pid]
+        kept, world.fleet._demand.keep = world.fleet._demand.keep, 0.0
         until(lambda: not alive(pid))
+        world.fleet._demand.keep = kept
         assert world.ask(LONG_ID, "once more") == "once more"
     finally:
         world.close()
@@ -336,7 +338,7 @@ def test_stopping_ends_waiting_calls_and_loading_engines(tmp_path: Path) -> None
 
 
 def test_only_so_many_calls_wait_for_an_engine(tmp_path: Path) -> None:
-    world = World(tmp_path, on_demand_wait=1.0)
+    world = World(tmp_path, on_demand_wait=3.0)
     (world.base / "slow").write_text("60")
     world.fleet.start()
 
