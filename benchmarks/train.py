@@ -1,6 +1,7 @@
 """The trainer beside its peers: same weights file, ids, labels, order and optimizer settings, in turn, in one run.
 
-    python -m benchmarks.train --rivals rivals/bin/python [--model 40m|0.5b] [--task lora|full|cpt|whole-job] [--quick]
+    python -m benchmarks.train --rivals rivals/bin/python --unsloth unsloth/bin/python
+        [--model 40m|0.5b] [--task lora|full|cpt|whole-job] [--quick]
     python -m benchmarks.train --model 8b --device cuda
 
 Each contender is a process of its own; rounds alternate. Counted are real tokens a second within steps (the first
@@ -65,6 +66,8 @@ CONTENDERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "trl_train.py", {"dtype": "bfloat16", "checkpointing": False, "padding_free": True},
     ),
     "trl, bf16, packed": ("trl_train.py", {"dtype": "bfloat16", "checkpointing": False, "packing": 2048}),
+    "unsloth, its defaults": ("unsloth_train.py", {"dtype": "bfloat16", "unsloth_defaults": True}),
+    "unsloth, no checkpointing": ("unsloth_train.py", {"dtype": "bfloat16", "checkpointing": False}),
     "by hand (transformers + PEFT, bf16)": ("naive_train.py", {"dtype": "bfloat16"}),
 }  # fmt: skip
 """TRL's packing puts other examples into a step, so only its speed is compared, not its losses."""
@@ -186,6 +189,7 @@ def main() -> None:
     """Run all contenders in turn and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rivals", type=Path, help="Python of the rivals' environment; without it ours runs alone")
+    parser.add_argument("--unsloth", type=Path, help="Python of unsloth's environment")
     parser.add_argument("--model", choices=list(MODELS), default="40m")
     parser.add_argument("--task", choices=list(TASKS))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -198,7 +202,7 @@ def main() -> None:
     chosen = options.task or ("long" if options.model == "8b" else "lora")
     task = replace(TASKS[chosen], batch=2) if options.quick else TASKS[chosen]
     steps = 5 if options.quick else options.steps or task.steps
-    names = [one for one in options.only if one not in task.unfit and (options.rivals or CONTENDERS[one][0] == "ours")]
+    names = [one for one in options.only if one not in task.unfit and _python(one, options)]
     content = compare(options, task, steps, names)
     if not options.quick:
         RESULTS.mkdir(exist_ok=True)
@@ -227,11 +231,12 @@ def compare(options: argparse.Namespace, task: Task, steps: int, names: list[str
             loads.append(round(os.getloadavg()[0], 2))
             for name in names:
                 out = home / f"{turn}-{names.index(name)}"
-                rival = str(options.rivals.absolute()) if options.rivals else ""
+                rival = _python(name, options)
                 result = run(name, home / "base", home / "examples", out, settings=settings, rival=rival)
                 # TRL says itself how many tokens its packs held; everybody else took the same.
                 taken = result.get("step_tokens") or tokens
-                result["tokens_per_second"] = sum(taken[WARM:]) / sum(result["step_seconds"][WARM:])
+                warm = min(WARM, len(taken) - 1)
+                result["tokens_per_second"] = sum(taken[warm:]) / sum(result["step_seconds"][warm:])
                 found[name].append(result)
                 speed, wall = result["tokens_per_second"], result["wall_seconds"]
                 print(f"{turn} {name}: {speed:.0f} tokens/s, {wall:.1f} s", flush=True)
@@ -250,6 +255,15 @@ def compare(options: argparse.Namespace, task: Task, steps: int, names: list[str
         "matrix_gflops": {"own_shapes": round(medians[0] / 1e9, 1), "squares": round(medians[1] / 1e9, 1)},
         "table": {name: summary(results, each, medians) for name, results in found.items()},
     }
+
+
+def _python(name: str, options: argparse.Namespace) -> str:
+    """The Python that a contender runs with; empty where there is none for it."""
+    script = CONTENDERS[name][0]
+    if script == "ours":
+        return sys.executable
+    place = options.unsloth if script.startswith("unsloth") else options.rivals
+    return str(place.absolute()) if place else ""
 
 
 def _labels(folder: Path, batch: int) -> list[int]:

@@ -28,17 +28,18 @@ from trl import SFTConfig, SFTTrainer  # noqa: E402
 class Clock(TrainerCallback):  # type: ignore[misc]
     """When each optimizer step began and ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, zero: float) -> None:
+        self._zero = zero
         self.started: list[float] = []
         self.ended: list[float] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note the time."""
-        self.started.append(time.monotonic() - STARTED)
+        self.started.append(time.monotonic() - self._zero)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Note the time."""
-        self.ended.append(time.monotonic() - STARTED)
+        self.ended.append(time.monotonic() - self._zero)
 
 
 def examples(folder: Path) -> Dataset:
@@ -90,20 +91,17 @@ def configuration(given: dict[str, Any], out: str) -> SFTConfig:
     )
 
 
-def main(base: str, folder: str, out: str, settings: str) -> None:
-    """Train and write the weights."""
-    given = json.loads(settings)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, given["dtype"]))
-    lora = LoraConfig(
-        r=given["rank"], lora_alpha=given["alpha"], lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    clock = Clock()
+def tune(  # noqa: PLR0917
+    model: Any, tokenizer: Any, lora: LoraConfig | None, folder: str, out: str, given: dict[str, Any], started: float
+) -> None:
+    """Train a model, write the weights and the result."""
+    clock = Clock(started)
     trainer = SFTTrainer(
         model=model,
         args=configuration(given, out),
         train_dataset=examples(Path(folder)),
-        processing_class=AutoTokenizer.from_pretrained(base),
-        peft_config=lora if given["method"] == "lora" else None,
+        processing_class=tokenizer,
+        peft_config=lora,
         callbacks=[clock],
     )
     trainer.train()
@@ -118,6 +116,17 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     Path(out, "result.json").write_text(json.dumps(result))
+
+
+def main(base: str, folder: str, out: str, settings: str) -> None:
+    """Train and write the weights."""
+    given = json.loads(settings)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, given["dtype"]))
+    lora = LoraConfig(
+        r=given["rank"], lora_alpha=given["alpha"], lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tune(model, tokenizer, lora if given["method"] == "lora" else None, folder, out, given, STARTED)
 
 
 if __name__ == "__main__":
