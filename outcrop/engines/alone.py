@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from outcrop.engines.adapters import Gains, Target
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, LayerShape
-from outcrop.engines.packed import RowLinear, linears
+from outcrop.engines.linears import Linears
 
 
 class AloneModel:
@@ -20,19 +19,13 @@ class AloneModel:
 
     together = False
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, linears: Linears) -> None:
         self._model = model
         table = model.get_input_embeddings().weight
         self.device, self.dtype = table.device, table.dtype
         self.shapes: list[LayerShape] = []
         """The shared cache keeps nothing: it counts tokens only."""
-        layers = linears(model)
-        self.gains = Gains(
-            [Target(one.in_features, {path: one.out_features}) for path, one in layers], self.dtype, self.device
-        )
-        for number, (path, linear) in enumerate(layers):
-            parent, _, leaf = path.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, RowLinear(linear, self.gains, number))
+        self.gains = linears.gains
         # Logits of a whole prompt would be its length times the vocabulary: only the last row is ever read.
         self._takes_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
 

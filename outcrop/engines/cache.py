@@ -134,17 +134,17 @@ class Cache:
         """See that a stretch holds so many tokens, in place or elsewhere; False where there is no room."""
         if length <= holding.room:
             return True
-        room = _rounded(length, self.size)
-        if self._extents.extend(holding.place + holding.room, room - holding.room):
-            holding.room = room
-            return True
-        room = min(_rounded(length + length // 4, self.size), self.size)
-        place = self._take(room)
-        if place is None:
-            return False
-        self._copy(holding.place, place, len(holding.ids))
-        self._extents.give(holding.place, holding.room)
-        holding.place, holding.room = place, room
+        room, elsewhere = _rounded(length, self.size), _rounded(length + length // 4, self.size)
+        while not self._extents.extend(holding.place + holding.room, room - holding.room):
+            place = self._extents.take(elsewhere)
+            if place is not None:
+                self._copy(holding.place, place, len(holding.ids))
+                self._extents.give(holding.place, holding.room)
+                holding.place, holding.room = place, elsewhere
+                return True
+            if not self._make_way():
+                return False
+        holding.room = room
         return True
 
     def close(self, holding: Holding) -> None:
@@ -180,14 +180,18 @@ class Cache:
     def _take(self, room: int, keep: Holding | None = None) -> int | None:
         """A stretch; what is remembered makes way, the longest unused first and `keep` not at all."""
         place = self._extents.take(room)
-        while place is None:
-            oldest = next((holding for holding in self._remembered if holding is not keep), None)
-            if oldest is None:
-                return None
-            self._evict(oldest)
-            self.figures.evicted += 1
+        while place is None and self._make_way(keep):
             place = self._extents.take(room)
         return place
+
+    def _make_way(self, keep: Holding | None = None) -> bool:
+        """Give away what was unused the longest; False where nothing is left to give."""
+        oldest = next((holding for holding in self._remembered if holding is not keep), None)
+        if oldest is None:
+            return False
+        self._evict(oldest)
+        self.figures.evicted += 1
+        return True
 
     def _evict(self, holding: Holding) -> None:
         del self._remembered[holding]
@@ -222,7 +226,7 @@ def size_for(
         free = here().free if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
         budget = int(free * (FREE_SHARE if device.type == "cpu" else FREE_SHARE_GPU))
     size = min(most, budget // number)
-    if size < GRAIN:
+    if size < min(GRAIN, most):
         raise OutcropError(
             f"{gigabytes(budget)} are too little for keys and values, of which one token takes {number / 1e6:.2g} MB"
         )

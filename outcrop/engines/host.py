@@ -50,8 +50,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--running", type=int, default=64, help="sequences that run at once")
     parser.add_argument("--waiting", type=int, default=256, help="requests kept beyond those")
     parser.add_argument("--step-tokens", type=int, default=0, help="rows that a step reads; 0: by the device")
-    parser.add_argument("--cache-gb", type=float, default=0.0, help="for keys and values; 0: by the memory that is free")
-    parser.add_argument("--way", choices=WAYS, default="auto", help="how the model is run; auto: the fastest that is right")
+    parser.add_argument("--cache-gb", type=float, default=0.0, help="of keys and values; 0: by the free memory")
+    parser.add_argument("--way", choices=WAYS, default="auto", help="how the model is run")
     return parser
 
 

@@ -14,9 +14,10 @@ from outcrop.engines.alone import AloneModel
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.lean import KINDS, LeanModel, is_like
+from outcrop.engines.linears import Linears
 from outcrop.engines.packed import NotPacked, PackedModel
 from outcrop.errors import OutcropError
-from outcrop.weights import STEPS_APART
+from outcrop.weights import STEPS_APART, require_steps
 
 WAYS: Final = ("auto", "lean", "packed", "alone")
 
@@ -50,24 +51,32 @@ def choose(model: Any, way: str = "auto") -> Running:
             # Its weights are taken apart by now: there is no other way left within this process.
             raise OutcropError(f"{type(model).__name__} does not run lean ({says}): run it packed")
         return lean
-    return AloneModel(model) if way == "alone" else _packed(model, way)
+    if way == "alone":
+        return _alone(model, Linears(model))
+    return _packed(model, Linears(model), way)
 
 
-def _packed(model: Any, way: str) -> Running:
+def _alone(model: Any, linears: Linears) -> Running:
+    """Each sequence with a cache of its own; raises OutcropError where the model makes no use of it."""
+    require_steps(model)
+    return AloneModel(model, linears)
+
+
+def _packed(model: Any, linears: Linears, way: str) -> Running:
     """Packed rows where they say the same as whole texts, else (where any way will do) each sequence alone."""
     try:
         whole = _read(model)
-        packed = PackedModel(model)
+        packed = PackedModel(model, linears)
         says = _apart(packed, whole)
         if says is None:
-            packed.lay_out()
+            linears.lay_out()
             return packed
         packed.give_back()
         raise NotPacked(says)
     except NotPacked:
         if way != "auto":
             raise
-        return AloneModel(model)
+        return _alone(model, linears)
 
 
 def cache_type(model: Running) -> torch.dtype:

@@ -7,15 +7,13 @@ function reads and writes the cache. Knows transformers' models, batches and the
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from outcrop.engines.adapters import Gains, Target
 from outcrop.engines.attention import Rule, attend
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
-from outcrop.engines.products import Product
+from outcrop.engines.linears import Linears
 from outcrop.errors import OutcropError
-from outcrop.lora import linear_layers
 
 NAME: Final = "outcrop_rows"
 
@@ -27,33 +25,13 @@ class NotPacked(OutcropError):
     """An architecture whose rows cannot be packed: each sequence needs a cache of its own."""
 
 
-class RowLinear(nn.Module):
-    """A linear layer of a served model, and what the rows' adapters gain upon it."""
-
-    def __init__(self, linear: nn.Linear, gains: Gains, target: int) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self._product = Product(linear.weight, linear.bias)
-        # In a tuple, so that torch looks for no submodule there.
-        self._gains = (gains,)
-        self._target = target
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, in) to (…, out)."""
-        y = self._product(x)
-        gains = self._gains[0]
-        if gains.acting:
-            gains.add(self._target, x.reshape(-1, self.in_features), y.view(-1, self.out_features))
-        return y
-
-
 class PackedModel:
     """A transformers decoder over packed rows."""
 
     together = True
 
-    def __init__(self, model: Any) -> None:
-        """Take over a model; raises NotPacked where its architecture does not let us."""
+    def __init__(self, model: Any, linears: Linears) -> None:
+        """Take over a model and its linear layers; raises NotPacked where its architecture does not let us."""
         if not model._supports_attention_backend or model._is_stateful:
             raise NotPacked(f"{type(model).__name__} does not take its attention from outside")
         from transformers import AttentionInterface
@@ -65,14 +43,7 @@ class PackedModel:
         table = model.get_input_embeddings().weight
         self.device, self.dtype = table.device, table.dtype
         self.shapes = self._measured()
-        self.targets = {path: Target(one.in_features, {path: one.out_features}) for path, one in linears(model)}
-        self.gains = Gains(list(self.targets.values()), self.dtype, self.device)
-
-    def lay_out(self) -> None:
-        """Take the linear layers over, with their weights laid out for the machine."""
-        for number, (path, linear) in enumerate(linears(self._model)):
-            parent, _, leaf = path.rpartition(".")
-            setattr(self._model.get_submodule(parent), leaf, RowLinear(linear, self.gains, number))
+        self.gains = linears.gains
 
     def take(self) -> None:
         """Let the model attend through us."""
@@ -111,11 +82,6 @@ class PackedModel:
             self.give_back()
             raise NotPacked(f"{type(self._model).__name__} has layers without attention of their own")
         return [seen[layer] for layer in range(layers)]
-
-
-def linears(model: Any) -> list[tuple[str, nn.Linear]]:
-    """The layers that adapters gain upon, by path, in the model's order."""
-    return [(path, layer) for path, layer in linear_layers(model).items() if isinstance(layer, nn.Linear)]
 
 
 def _attention(

@@ -74,11 +74,11 @@ class TextEngine:
         size = size_for(self._model.shapes, kind, device, running * min(context, sys.maxsize // running), cache_bytes)
         self.context = min(context, size)
         self._cache = Cache(size, self._model.shapes, kind, device)
+        together = self._model.together
+        step_tokens = step_tokens or STEP_TOKENS.get(device.type, STEP_TOKENS["cpu"])
+        # Not every state-space model goes on from its state by more than one token: prompts are read whole there.
         self._scheduler = Scheduler(
-            self._cache,
-            running=running,
-            step_tokens=step_tokens or STEP_TOKENS.get(device.type, STEP_TOKENS["cpu"]),
-            share=self._model.together,
+            self._cache, running=running, step_tokens=step_tokens if together else sys.maxsize, share=together
         )
         self._most_waiting = waiting
         self._loaded: dict[str, Loaded] = {}
