@@ -98,7 +98,9 @@ class Bundle:
             for place, _, scale in layer.adapters:
                 found.append(to_first[place].float() if next(left) and to_first is not None else None)
                 wanted = next(left) and low is not None
-                found.append((one.t() @ low[:, place]).float().mul_(scale) if wanted and low is not None else None)
+                # In this order the product of so few rows takes half the time.
+                second = (low[:, place].t() @ one).t() if wanted and low is not None else None
+                found.append(None if second is None else second.float().contiguous().mul_(scale))
         return towards, found
 
     def _to_first(self, above: Sequence[Tensor], x: Tensor, towards: Tensor | None) -> Tensor | None:

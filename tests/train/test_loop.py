@@ -2,6 +2,7 @@
 
 import errno
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -221,3 +222,29 @@ def test_a_disk_too_small_is_refused_before_the_start(tmp_path: Path) -> None:
     require_room(tmp_path, 1, "the checkpoints")
     with pytest.raises(OutcropError, match="MB free; the checkpoints need 1,000,000,000,000 MB"):
         require_room(tmp_path, 10**18, "the checkpoints")
+
+
+class SlowDisk(Checkpoints):
+    """A disk that has taken nothing in before it is let go."""
+
+    let_go = threading.Event()
+
+    def _settle(self, draft: Path, target: Path) -> None:
+        assert self.let_go.wait(60)
+        super()._settle(draft, target)
+
+
+def test_steps_go_on_while_the_disk_takes_a_checkpoint_in(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def emit(kind: str, **members: Any) -> None:
+        said.append(kind)
+        if said.count("step") == 2:
+            SlowDisk.let_go.set()
+
+    SlowDisk.let_go.clear()
+    train(Line(), COURSE, SlowDisk(tmp_path, "key"), emit, lambda: False)
+    # The first one is begun after the first step, and the second step is what lets it come to rest.
+    assert said[:2] == ["step", "step"]
+    assert said.count("checkpoint") > 2
+    assert said[-1] == "checkpoint"
