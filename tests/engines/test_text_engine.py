@@ -253,7 +253,8 @@ def test_a_request_that_fails_does_not_take_the_others_along(tiny_llama: Path) -
     engine.step()
     # Factors of another shape are what a fault of memory looks like: torch raises in the middle of a step.
     targets = len(engine._model.gains._targets)
-    doomed.sequence.adapter = Loaded(99, "broken", ((torch.zeros(3, 5), torch.zeros(5, 3)),) * targets)
+    wrong = ((torch.zeros(3, 5), torch.zeros(5, 3)),) * targets
+    doomed.sequence.adapter = Loaded(99, "broken", wrong, wrong)
     for _ in range(8):
         engine.step()
     assert doomed.outputs[-1].finish == "error"
