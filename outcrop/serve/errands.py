@@ -25,9 +25,9 @@ class Errands:
             self._threads[weights] = ThreadPoolExecutor(1, thread_name_prefix=f"errands-{weights.name}")
         self._under_way[move] = self._threads[weights].submit(work)
 
-    def under_way(self, move: Move) -> bool:
-        """Whether it was begun and not yet reaped."""
-        return move in self._under_way
+    def under_way(self) -> frozenset[Move]:
+        """What was begun and not yet reaped."""
+        return frozenset(self._under_way)
 
     def reap(self) -> None:
         """Forget what is done; raises what one of them raised."""

@@ -31,7 +31,7 @@ from outcrop.serve.hands import BASE, Hands
 from outcrop.serve.lease import Account, Lease
 from outcrop.serve.line import Line
 from outcrop.serve.meter import Meter
-from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, Stop, Unload, moves
+from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, Stop, Unload, moves, sparing
 from outcrop.serve.process import EngineCommand, EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
 from outcrop.serve.seats import Seating
@@ -234,11 +234,10 @@ class Fleet:
         if self._ended:
             return False
         self._errands.reap()
+        # Of what was proven before, the store, which is read after this, knows by now; of the rest it may not.
+        proving = {move for move in self._errands.under_way() if isinstance(move, Serve)}
         with self._lock:
-            # Of the others the store, which is read after this, knows by now.
-            self._proven = {
-                target: seat for target, seat in self._proven.items() if self._errands.under_way(Serve(target, seat))
-            }
+            self._proven = {target: seat for target, seat in self._proven.items() if Serve(target, seat) in proving}
         self._look()
         throughputs = self._store.throughputs.wanted()
         wants = [self._seating.of_throughput(throughput) for throughput in throughputs] + self._wants_on_demand()
@@ -249,7 +248,7 @@ class Fleet:
             engines = {weights: engine.view() for weights, engine in self._engines.items()}
         found = moves(wants, engines, time.monotonic(), budget=self._memory, needs=self._needs(wants))
         self._refuse([move for move in found if isinstance(move, Refuse)])
-        for move in found:
+        for move in sparing(found, {move.seat for move in proving}):
             self._do(move)
         with self._lock:
             self._lock.notify_all()

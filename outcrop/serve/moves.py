@@ -1,6 +1,6 @@
 """What the fleet does next, as a pure function of what is wanted and what runs. No process, store or clock in here."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +96,20 @@ def moves(
     evicted = {move.weights for move in found if isinstance(move, Evict)}
     staying = {weights: engine for weights, engine in engines.items() if weights not in evicted}
     return [*found, *_away(kept, staying)]
+
+
+def sparing(found: Iterable[Move], seats: Collection[Seat]) -> Iterator[Move]:
+    """The moves but those that take away what one of the seats needs: they are being proven, and may be wanted soon."""
+    engines = {seat.weights for seat in seats}
+    adapters = {(seat.weights, seat.adapter) for seat in seats}
+    for move in found:
+        match move:
+            case Stop(weights) | Evict(weights) if weights in engines:
+                continue
+            case Unload(weights, adapter) if (weights, adapter) in adapters:
+                continue
+            case _:
+                yield move
 
 
 def _towards(want: Want, seat: Seat, engine: Engine | None, clock: float, room: Room) -> Iterator[Move]:

@@ -94,7 +94,7 @@ def test_an_engine_that_hangs_keeps_no_other_waiting(world: World, held: str) ->
     hanging.touch()
     arn = world.provision(1, slow.arn)
     errands = world.fleet._errands
-    until(lambda: any(isinstance(move, Load if held == "held" else Serve) for move in list(errands._under_way)))
+    until(lambda: any(isinstance(move, Load if held == "held" else Serve) for move in errands.under_way()))
     os.kill(pid, signal.SIGKILL)
     until(lambda: world.pids(world.root / "models" / whole.id) not in ([], [pid]))
     assert world.ask(other) == "hello"
@@ -111,11 +111,7 @@ def test_stopping_under_an_engine_that_hangs_is_no_verdict_on_its_model(world: W
     slow = world.model(1)
     (world.root / "models" / slow.id / held).touch()
     arn = world.provision(1, slow.arn)
-    until(
-        lambda: any(
-            isinstance(move, Load if held == "held" else Serve) for move in list(world.fleet._errands._under_way)
-        )
-    )
+    until(lambda: any(isinstance(move, Load if held == "held" else Serve) for move in world.fleet._errands.under_way()))
     until(lambda: world.health(world.base)["load"] == (held == "mute"))
     world.fleet.stop()
     assert world.throughput(arn).status == "Creating"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,31 @@ def test_a_deployment_is_active_once_its_model_has_answered(world: World) -> Non
     assert world.deployed(arn).status == "Active"
     assert world.health(world.base)["asked"] == 1, "nobody asked the model before it was Active"
     assert world.ask(arn) == f"{custom.id}: hello"
+
+
+def test_what_was_just_proven_is_not_taken_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    custom = world.model()
+    deployments, throughputs = type(world.store.deployments), type(world.store.throughputs)
+    prove, wanted, looks = deployments.proven, throughputs.wanted, list[None]()
+
+    def look(self: Any) -> Any:
+        looks.append(None)
+        return wanted(self)
+
+    def prove_slowly(self: Any, *told: Any) -> Any:
+        found, before = prove(self, *told), len(looks)
+        # It is Active by now, and nobody has asked for it: some looks see just that.
+        until(lambda: len(looks) > before + 3)
+        return found
+
+    monkeypatch.setattr(throughputs, "wanted", look)
+    monkeypatch.setattr(deployments, "proven", prove_slowly)
+    arn = world.deploy(1, custom.arn)
+    assert world.deployed(arn).status == "Active"
+    [pid] = world.pids()
+    assert world.ask(arn) == f"{custom.id}: hello"
+    assert world.pids() == [pid]
+    assert world.health(world.base)["asked"] == 2
 
 
 @pytest.mark.parametrize(
