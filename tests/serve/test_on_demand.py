@@ -30,7 +30,7 @@ def test_a_deployment_is_active_once_its_model_has_answered(world: World) -> Non
 def test_what_was_just_proven_is_not_taken_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     custom = world.model()
     deployments, throughputs = type(world.store.deployments), type(world.store.throughputs)
-    prove, wanted, looks = deployments.proven, throughputs.wanted, list[None]()
+    prove, wanted, looks, pids = deployments.proven, throughputs.wanted, list[None](), list[list[int]]()
 
     def look(self: Any) -> Any:
         looks.append(None)
@@ -40,15 +40,16 @@ def test_what_was_just_proven_is_not_taken_away(world: World, monkeypatch: pytes
         found, before = prove(self, *told), len(looks)
         # It is Active by now, and nobody has asked for it: some looks see just that.
         until(lambda: len(looks) > before + 3)
+        pids.append(world.pids())
         return found
 
     monkeypatch.setattr(throughputs, "wanted", look)
     monkeypatch.setattr(deployments, "proven", prove_slowly)
     arn = world.deploy(1, custom.arn)
     assert world.deployed(arn).status == "Active"
-    [pid] = world.pids()
+    until(lambda: pids)
     assert world.ask(arn) == f"{custom.id}: hello"
-    assert world.pids() == [pid]
+    assert [world.pids()] == pids
     assert world.health(world.base)["asked"] == 2
 
 
