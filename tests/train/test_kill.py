@@ -29,7 +29,9 @@ Moment = tuple[str, str, int]
 def spec(llama: Path, shelf: Shelf, write_pairs: Callable[..., Path]) -> TrainSpec:
     pairs = write_pairs(30).read_bytes()
     shelf.objects["bucket/train.jsonl"] = pairs
-    shelf.objects["bucket/validation.jsonl"] = write_pairs(5, start=40).read_bytes()
+    # Nothing of it is ever learnt: the surer the model gets of the training data, the less it expects of this.
+    strange = [{"prompt": f"#{number}# QXJ", "completion": f"~{number}KZW~ 9876 %$!"} for number in range(5)]
+    shelf.objects["bucket/strange.jsonl"] = "\n".join(map(json.dumps, strange)).encode()
     texts = [json.loads(line) for line in pairs.splitlines()]
     documents = [json.dumps({"input": f"{text['prompt']} {text['completion']} {text['prompt']}"}) for text in texts]
     shelf.objects["bucket/documents.jsonl"] = "\n".join(documents).encode()
@@ -79,8 +81,8 @@ def require_same(spec: TrainSpec, start: Start, moments: list[Moment]) -> list[d
 def test_lora_with_early_stopping(spec: TrainSpec, start: Start) -> None:
     spec = replace(
         spec,
-        validation=("s3://bucket/validation.jsonl", "s3://bucket/validation.jsonl"),
-        learning_rate=0.1,  # too much: the validation loss soon rises
+        validation=("s3://bucket/strange.jsonl", "s3://bucket/strange.jsonl"),
+        learning_rate=0.02,
         epochs=9,
         early_stopping_patience=2,
         export=True,
