@@ -18,7 +18,6 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.train import SHAPES
 from outcrop.catalog.catalog import Catalog
 from outcrop.datasets.tokens import Encoder
 
@@ -31,6 +30,7 @@ LONGEST: Final = 600
 
 SPECIALS: Final = ("<|pad|>", "<|begin|>", "<|end|>", "<|unknown|>")
 END: Final = 2
+VOCABULARY: Final = 32_001
 LAYERS: Final = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
                  "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
 RANK: Final = 16
@@ -54,23 +54,23 @@ def make_model(name: str, folder: Path) -> Path:
         weights["model.embed_tokens.weight"][END] = 0
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         return folder
-    shape = SHAPES[name]
     torch.manual_seed(0)
     config = Qwen2Config(
-        **shape, bos_token_id=1, eos_token_id=END, pad_token_id=0, max_position_embeddings=4096,
+        hidden_size=512, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2, intermediate_size=1536,
+        vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=END, pad_token_id=0, max_position_embeddings=4096,
         tie_word_embeddings=True,
     )  # fmt: skip
     model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     with torch.no_grad():
         model.model.embed_tokens.weight[END] = 0
     model.save_pretrained(folder)
-    _write_tokenizer(folder, shape["vocab_size"])
+    _write_tokenizer(folder)
     return folder
 
 
-def _write_tokenizer(folder: Path, size: int) -> None:
+def _write_tokenizer(folder: Path) -> None:
     """A word a token: every id has a text of its own, so that a stream has as many pieces as tokens."""
-    words = [*SPECIALS, *(f"w{number}" for number in range(size - len(SPECIALS)))]
+    words = [*SPECIALS, *(f"w{number}" for number in range(VOCABULARY - len(SPECIALS)))]
     tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token=SPECIALS[3]))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.add_special_tokens(list(SPECIALS[:3]))
