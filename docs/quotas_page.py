@@ -10,7 +10,9 @@ from docs.markdown import table
 from docs.quota_words import SUBJECTS, quota_words
 from outcrop.catalog.catalog import Catalog
 from outcrop.catalog.rows import Customization
-from outcrop.datasets.check import Report, check_file, failure_message, sum_fault
+from outcrop.datasets.check import check_file
+from outcrop.datasets.quotas import sum_faults
+from outcrop.datasets.report import Report, failure_message
 from outcrop.records import Limits
 
 KINDS: Final[tuple[tuple[Customization, str], ...]] = (
@@ -231,9 +233,9 @@ def verdict(catalog: Catalog, breach: Breach) -> str:
     if faulty:
         assert [one.fault_count for one in faulty] == [1], f"{breach.quota}: more than one thing is wrong"
         return failure_message(faulty[0], f"s3://my-bucket/{faulty[0].name}", limits)
-    fault = sum_fault(reports, limits)
-    assert fault is not None, f"{breach.quota}: the checker takes it"
-    return fault.reason
+    faults = list(sum_faults(reports, limits))
+    assert len(faults) == 1, f"{breach.quota}: the checker finds {len(faults)} faults"
+    return faults[0].reason
 
 
 def padding(form: str) -> tuple[str, ...]:
