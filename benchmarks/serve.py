@@ -42,6 +42,8 @@ LEVELS: Final = {1: 4, 4: 8, 16: 48, 64: 128}
 QUICK_LEVELS: Final = {1: 1, 4: 4}
 NEW_TOKENS: Final = 64
 PROBES: Final = 24
+SPARE: Final = 64
+"""Prompts of the streams that run beside the probes."""
 ADAPTERS: Final = 16
 ADAPTER_TURNS: Final = 3
 CONTROL_CALLS: Final = 400
@@ -85,12 +87,18 @@ def prepare(name: str, home: Path, options: argparse.Namespace) -> Bench:
     """Make a model, its adapters, its prompts, and what each side is told."""
     folder = make_model(name, home / name)
     made = make_adapters(folder, home / f"{name}-adapters", ADAPTERS)
-    prompts = make_prompts(folder, max(options.levels.values()))
+    probes = 2 if options.quick else PROBES
+    levels, spare = {}, 0
+    for level, count in options.levels.items():
+        levels[level] = {"warm": spare, "start": spare + level, "count": count}
+        spare += level + count
+    prompts = make_prompts(folder, spare + SPARE + probes)
     work = {
         "prompts": [asdict(prompt) for prompt in prompts],
-        "levels": options.levels,
+        "levels": levels,
+        "spare": spare,
         "new_tokens": 8 if options.quick else NEW_TOKENS,
-        "probes": 2 if options.quick else PROBES,
+        "probes": probes,
         "adapters": [str(path) for path in made],
         "adapter_turns": 1 if options.quick else ADAPTER_TURNS,
         "control_calls": 60 if options.quick else CONTROL_CALLS,

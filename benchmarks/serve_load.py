@@ -38,8 +38,11 @@ class Work:
     """What is to be asked."""
 
     prompts: list[dict[str, Any]]
-    levels: dict[int, int]
-    """Concurrent requests to the number of requests in all."""
+    """No prompt is asked twice of one process: a side that remembers what it read would not read it again."""
+    levels: dict[int, dict[str, int]]
+    """By concurrent requests: `count` requests in all, from the prompt `start` on, after a warm-up from `warm` on."""
+    spare: int
+    """Prompts from here on belong to no level."""
     new_tokens: int
     probes: int
     adapters: list[str]
@@ -51,30 +54,32 @@ class Work:
     def read(cls, path: Path) -> "Work":
         """As the benchmark wrote it."""
         document = json.loads(path.read_text())
-        document["levels"] = {int(level): count for level, count in document["levels"].items()}
+        document["levels"] = {int(level): plan for level, plan in document["levels"].items()}
         return cls(**document)
 
-    def cycled(self, count: int) -> list[dict[str, Any]]:
-        """So many prompts, from the first on and over again."""
-        return [self.prompts[place % len(self.prompts)] for place in range(count)]
+    def asked(self, level: int) -> list[dict[str, Any]]:
+        """A level's prompts; as many spare ones as callers where it has none."""
+        plan = self.levels.get(level, {"start": self.spare, "count": level})
+        return self.prompts[plan["start"] : plan["start"] + plan["count"]]
 
 
 def measure(ask: Ask, work: Work) -> dict[str, Any]:
     """Throughput at every level, and first tokens on an idle side and under load."""
     found: dict[str, Any] = {"levels": {}}
-    for level, count in work.levels.items():
-        closed_loop(ask, work.prompts[:level], level, WARM_TOKENS)
-        found["levels"][str(level)] = closed_loop(ask, work.cycled(count), level, work.new_tokens)
+    for level, plan in work.levels.items():
+        closed_loop(ask, work.prompts[plan["warm"] : plan["warm"] + level], level, WARM_TOKENS)
+        found["levels"][str(level)] = closed_loop(ask, work.asked(level), level, work.new_tokens)
     found["first_idle"], found["first_loaded"] = first_tokens(ask, work)
     return found
 
 
 def adapters(ask: Ask, work: Work, names: Sequence[str]) -> dict[str, list[float]]:
     """Tokens a second at LOAD_LEVEL, all of one adapter against each of another, in turn."""
-    prompts = work.cycled(work.levels.get(LOAD_LEVEL, LOAD_LEVEL))
+    prompts = work.asked(LOAD_LEVEL)
     rates: dict[str, list[float]] = {"one": [], "many": []}
     for turn in range(work.adapter_turns + 1):
         for kind in rates:
+            prompts = [other_words(prompt) for prompt in prompts]
             chosen = [names[0] if kind == "one" else names[place % len(names)] for place in range(len(prompts))]
             rate = closed_loop(ask, prompts, LOAD_LEVEL, work.new_tokens, chosen)["tokens_per_second"]
             rates[kind] += [rate] if turn else []  # the first turn warms up
@@ -111,23 +116,30 @@ def closed_loop(
     }
 
 
+def other_words(prompt: dict[str, Any]) -> dict[str, Any]:
+    """A prompt as long that begins otherwise: its first word at its end."""
+    first, _, rest = prompt["text"].partition(" ")
+    return {**prompt, "text": f"{rest} {first}"}
+
+
 def first_tokens(ask: Ask, work: Work) -> tuple[list[float], list[float]]:
     """Seconds to the first token of the same probes: with nothing else asked, and beside LOAD_LEVEL - 1 streams."""
     probes = work.prompts[-work.probes :]
     idle = [ask(probe, PROBE_TOKENS, None).first for probe in probes]
     loaded: list[float] = []
     over = threading.Event()
+    others = work.prompts[work.spare : -work.probes]
 
     def stream(start: int) -> None:
-        place = start
+        prompt = others[start % len(others)]
         while not over.is_set():
-            ask(work.prompts[place % len(work.prompts)], work.new_tokens, None)
-            place += LOAD_LEVEL
+            ask(prompt, work.new_tokens, None)
+            prompt = other_words(prompt)
 
     def probe() -> None:
         try:
             ask(work.prompts[0], work.new_tokens, None)  # until all streams have begun
-            loaded.extend(ask(each, PROBE_TOKENS, None).first for each in probes)
+            loaded.extend(ask(other_words(each), PROBE_TOKENS, None).first for each in probes)
         finally:
             over.set()
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from benchmarks.serve_load import LOAD_LEVEL, Ask, Heard, Work, closed_loop, measure, write
+from benchmarks.serve_load import LOAD_LEVEL, Ask, Heard, Work, closed_loop, measure, other_words, write
 from outcrop.directory import DataDirectory
 
 FOUNDATION: Final = "amazon.titan-text-express-v1"
@@ -101,7 +101,7 @@ def processor_time(ask: Ask, work: Work, directory: DataDirectory) -> dict[str, 
     children = (path.read_text().split() for path in Path(f"/proc/{running.pid}/task").glob("*/children"))
     [engine] = [int(child) for found in children for child in found]
     processes = {"gateway": running.pid, "engine": engine, "client": os.getpid()}
-    prompts = work.cycled(work.levels.get(LOAD_LEVEL, LOAD_LEVEL))
+    prompts = [other_words(prompt) for prompt in work.asked(LOAD_LEVEL)]
     before = {name: _seconds(pid) for name, pid in processes.items()}
     closed_loop(ask, prompts, LOAD_LEVEL, work.new_tokens)
     used = {name: _seconds(pid) - before[name] for name, pid in processes.items()}

@@ -73,9 +73,10 @@ def main(folder: str, work_file: str, out: str, settings: str) -> None:
 
     prompts = [ov.Tensor(np.array([prompt["ids"]], np.int64)) for prompt in work["prompts"]]
     found: dict[str, Any] = {"levels": {}, "load_seconds": round(loaded, 2)}
-    for level, count in work["levels"].items():
-        run(pipeline, prompts[: int(level)], int(level), wanted(WARM_TOKENS), tokens=WARM_TOKENS)
-        todo, tokens = [prompts[place % len(prompts)] for place in range(count)], work["new_tokens"]
+    for level, plan in work["levels"].items():
+        warm, count = prompts[plan["warm"] : plan["warm"] + int(level)], plan["count"]
+        run(pipeline, warm, int(level), wanted(WARM_TOKENS), tokens=WARM_TOKENS)
+        todo, tokens = prompts[plan["start"] : plan["start"] + count], work["new_tokens"]
         seconds, firsts = run(pipeline, todo, int(level), wanted(tokens), tokens=tokens)
         rate = round(count * tokens / seconds, 1)
         found["levels"][level] = {"tokens_per_second": rate, "seconds": round(seconds, 3), "first": sorted(firsts)}

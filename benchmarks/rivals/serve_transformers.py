@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM
 WARM_TOKENS = 8
 
 
-def batches(prompts: list[list[int]], count: int, level: int) -> list[list[list[int]]]:
+def batches(prompts: list[list[int]], level: int) -> list[list[list[int]]]:
     """The level's requests, those of like length together."""
-    chosen = sorted((prompts[place % len(prompts)] for place in range(count)), key=len)
-    return [chosen[start : start + level] for start in range(0, count, level)]
+    chosen = sorted(prompts, key=len)
+    return [chosen[start : start + level] for start in range(0, len(chosen), level)]
 
 
 def generate(model: Any, batch: list[list[int]], tokens: int, options: dict[str, Any]) -> int:
@@ -50,8 +50,9 @@ def main(folder: str, work_file: str, out: str, settings: str) -> None:
         model.forward = torch.compile(model.forward, mode="default", dynamic=True)
     prompts = [prompt["ids"] for prompt in work["prompts"]]
     found: dict[str, Any] = {"levels": {}, "load_seconds": round(loaded, 2)}
-    for level, count in work["levels"].items():
-        todo = batches(prompts, count, int(level))
+    for level, plan in work["levels"].items():
+        count = plan["count"]
+        todo = batches(prompts[plan["start"] : plan["start"] + count], int(level))
         generate(model, todo[0], WARM_TOKENS, options)
         began = time.perf_counter()
         made = sum(generate(model, batch, work["new_tokens"], options) for batch in todo)
