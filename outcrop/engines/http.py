@@ -6,12 +6,13 @@ POST /v1/completions, /v1/chat/completions, /tokenize, /v1/load_lora_adapter, /v
 
 import asyncio
 import hmac
-import json
 import secrets
 import time
 import traceback
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ class EngineHttp:
 
     def __init__(self, engine: TextEngine, key: str = "") -> None:
         self._engine, self._key = engine, key
+        self._post: Post | None = None
         self._verbs: dict[tuple[str, str], Callable[[Request], Awaitable[Any]]] = {
             ("GET", "/health"): self._health,
             ("GET", "/v1/models"): self._models,
@@ -129,22 +131,47 @@ class EngineHttp:
     async def _generate(self, request: Request, *, chat: bool) -> Any:
         asked = msgspec.json.decode(await request.body(), type=GenerateRequest)
         prompt = asked.to_prompt(self._engine.context, chat=chat)
-        loop = asyncio.get_running_loop()
-        outputs: asyncio.Queue[Output] = asyncio.Queue()
-
-        def emit(output: Output) -> None:
-            loop.call_soon_threadsafe(outputs.put_nowait, output)
-
+        if self._post is None:
+            self._post = Post(asyncio.get_running_loop())
+        outputs: Outputs = asyncio.Queue()
         # A long prompt takes milliseconds to tokenise: other streams go on meanwhile.
+        emit = partial(self._post.put, outputs)
         sequence = await asyncio.to_thread(self._engine.submit, asked.model, prompt, emit)
         answer = Answer(asked, sequence, outputs)
         return answer if asked.stream else await answer.whole(request)
 
 
+Outputs = asyncio.Queue[Output | None]
+"""Of one sequence; None: its caller is gone."""
+
+
+class Post:
+    """Carries outputs from the engine's thread to the event loop, which is woken once for all that a step gives."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._bag: deque[tuple[Outputs, Output]] = deque()
+        self._due = False
+
+    def put(self, queue: Outputs, output: Output) -> None:
+        """Called on the engine's thread."""
+        self._bag.append((queue, output))
+        # Looked at after the bag is filled, and unset before it is emptied: whichever comes first, nothing stays in it.
+        if not self._due:
+            self._due = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._due = False
+        while self._bag:
+            queue, output = self._bag.popleft()
+            queue.put_nowait(output)
+
+
 class Answer:
     """One completion on its way to its caller."""
 
-    def __init__(self, asked: GenerateRequest, sequence: Sequence, outputs: "asyncio.Queue[Output]") -> None:
+    def __init__(self, asked: GenerateRequest, sequence: Sequence, outputs: Outputs) -> None:
         self._asked, self._sequence, self._queue = asked, sequence, outputs
         self._id = f"{'cmpl' if asked.messages is None else 'chatcmpl'}-{secrets.token_hex(12)}"
         self._created = int(time.time())
@@ -184,14 +211,9 @@ class Answer:
 
     async def _outputs(self, gone: "asyncio.Future[None]") -> AsyncGenerator[Output, None]:
         """Outputs until the last one or until the caller is gone; whoever closes this drops the sequence."""
+        gone.add_done_callback(lambda _: self._queue.put_nowait(None))
         try:
-            while True:
-                coming = asyncio.ensure_future(self._queue.get())
-                await asyncio.wait((coming, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    return
-                output = coming.result()
+            while (output := await self._queue.get()) is not None:
                 yield output
                 if output.finish:
                     return
@@ -259,4 +281,4 @@ def _usage(output: Output) -> dict[str, int]:
 
 
 def _sse(event: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + msgspec.json.encode(event) + b"\n\n"

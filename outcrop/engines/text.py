@@ -22,14 +22,13 @@ from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, size_for
 from outcrop.engines.detokenize import TextStream
 from outcrop.engines.likelihood import Likelihoods
+from outcrop.engines.reading import Reader
 from outcrop.engines.sampling import Sampler, choose_all
 from outcrop.engines.scheduler import Scheduler
 from outcrop.engines.sequence import (
-    EmptyPrompt,
     Likelihood,
     Output,
     Overloaded,
-    PromptTooLong,
     Sequence,
     UnknownModel,
 )
@@ -73,6 +72,7 @@ class TextEngine:
         kind, device = models.cache_type(self._model), self._model.device
         size = size_for(self._model.shapes, kind, device, running * min(context, sys.maxsize // running), cache_bytes)
         self.context = min(context, size)
+        self._reader = Reader(encoder, self.context)
         self._cache = Cache(size, self._model.shapes, kind, device)
         together = self._model.together
         step_tokens = step_tokens or STEP_TOKENS.get(device.type, STEP_TOKENS["cpu"])
@@ -122,11 +122,8 @@ class TextEngine:
 
         Raises EmptyPrompt, PromptTooLong, Overloaded, and what tokens() raises.
         """
-        tokens = self.tokens(model, prompt)
-        if not tokens:
-            raise EmptyPrompt("the prompt has no tokens, and this model no token that begins a text")
-        if len(tokens) >= self.context:
-            tokens = self._cut(tokens, prompt)
+        self._require(model)
+        tokens = self._reader.fit(prompt)
         sequence = Sequence(
             model=None if model == self.name else model,
             prompt=tokens,
@@ -148,11 +145,8 @@ class TextEngine:
     def tokens(self, model: str, prompt: Prompt) -> list[int]:
         """What the model reads of a prompt, whole; raises UnknownModel, and OutcropError where the weights' chat
         template refuses the conversation."""
-        if model != self.name and model not in self._loaded:
-            raise UnknownModel(f"The model `{model}` does not exist.")
-        if prompt.turns:
-            return self._encoder.dialogue(prompt.turns, prompt.system)
-        return self._encoder.prompts([prompt.text])[0]
+        self._require(model)
+        return self._reader.whole(prompt)
 
     def load_adapter(self, name: str, folder: Path) -> Future[None]:
         """Read a PEFT folder and serve it under a name, in place of an earlier one of that name.
@@ -319,21 +313,14 @@ class TextEngine:
             self._bell.notify()
         return done
 
+    def _require(self, model: str) -> None:
+        if model != self.name and model not in self._loaded:
+            raise UnknownModel(f"The model `{model}` does not exist.")
+
     def _lead(self, prompt: Prompt) -> str:
         """White space that the weights were taught to write before an answer, and that is no part of it."""
         continued = not prompt.turns or prompt.turns[-1].role == "assistant"
         return "" if continued else self._encoder.chat.lead
-
-    def _cut(self, tokens: list[int], prompt: Prompt) -> list[int]:
-        """A too long prompt without the end that its caller gives up, so that the answer has its room."""
-        if prompt.truncate is None:
-            raise PromptTooLong(len(tokens), self.context - 1)
-        room = max(self.context - prompt.max_tokens, len(self._encoder.start) + 1)
-        if prompt.truncate == "END":
-            return tokens[:room]
-        # What the tokenizer puts before every text stays there.
-        start = tokens[: len(self._encoder.start)]
-        return [*start, *tokens[len(tokens) - room + len(start) :]]
 
     def _decode(self, tokens: Any) -> str:
         text: str = self._encoder.tokenizer.decode(tokens, skip_special_tokens=True)
