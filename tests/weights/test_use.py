@@ -86,7 +86,7 @@ def test_a_list_needs_no_data_directory(outcrop: Outcrop, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "weights", "says"),
     [
-        ("titan-text-lite", "bundled:text", "Did you mean amazon.titan-text-lite-v1:0:4k"),
+        ("titan-text-lite", "bundled:text", "did you mean amazon.titan-text-lite-v1:0:4k?"),
         (LITE, "bundled:none", "none is not there"),
         (LITE, "nowhere", "nowhere is not there"),
     ],
