@@ -52,6 +52,7 @@ def ours(data: Path, home: Path, settings: dict[str, Any], rival: str) -> dict[s
         hyperParameters={
             "epochCount": str(settings["epochs"]),
             "batchSize": str(settings["batch_size"]),
+            "learningRate": f"{settings['titan_learning_rate']:.8f}",
             "seed": str(settings["seed"]),
         },
     )["jobArn"]
@@ -114,24 +115,25 @@ def _judged(adapter: Path, test: Path, home: Path, rival: str) -> float:
     return found
 
 
-def settings_for(epochs: int, batch_size: int, seed: int) -> dict[str, Any]:
-    """What both sides are told; the rate is what the service makes of Titan's default for the bundled base."""
+def settings_for(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What both sides are told; the peer's rate is what the service makes of Titan's for the bundled base."""
     catalog = Catalog.load()
     row = catalog.find(MODEL)
     assert row is not None
-    rate, _ = catalog.effective_learning_rate(row, "lora", 1e-5, WEIGHTS)
+    rate, _ = catalog.effective_learning_rate(row, "lora", options.learning_rate, WEIGHTS)
     return {
-        "epochs": epochs, "batch_size": batch_size, "seed": seed, "learning_rate": rate, "warmup_steps": WARMUP,
+        "epochs": options.epochs, "batch_size": options.batch_size, "seed": seed,
+        "titan_learning_rate": options.learning_rate, "learning_rate": rate, "warmup_steps": WARMUP,
         "rank": RANK, "alpha": ALPHA, "dtype": DTYPE, "method": "lora", "shuffle": True, "checkpointing": False,
     }  # fmt: skip
 
 
-def summary(runs: dict[str, list[dict[str, Any]]], epochs: int, batch_size: int) -> dict[str, Any]:
+def summary(runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> dict[str, Any]:
     """The file's content."""
     means = {side: statistics.mean(run["accuracy"] for run in found) for side, found in runs.items() if found}
     return {
         "what": "banking77: exact match of the intent on 3,080 unseen questions, greedy",
-        "settings": settings_for(epochs, batch_size, 0),
+        "settings": settings_for(options, options.seeds[0]) | {"seed": "each run's own"},
         "machine": machine("outcrop", "torch", "transformers", "peft"),
         "rivals": (RIVALS / "requirements.txt").read_text().splitlines()[3:],
         "mean_accuracy": means,
@@ -146,6 +148,7 @@ def main() -> None:
     parser.add_argument("--rivals", type=Path, required=True, help="Python of the rivals' environment")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=1e-5, help="as Titan counts it (default 1e-5)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sides", nargs="+", choices=["outcrop", "trl+peft"], default=["outcrop", "trl+peft"])
     parser.add_argument("--out", type=Path, default=RESULT, help="runs that it holds already are kept")
@@ -167,13 +170,13 @@ def main() -> None:
             s3.create_bucket(Bucket="banking77")
             s3.upload_file(str(options.data / "train.jsonl"), "banking77", "train.jsonl")
             for seed in options.seeds:
-                settings = settings_for(options.epochs, options.batch_size, seed)
+                settings = settings_for(options, seed)
                 for side in options.sides:
                     run = ours if side == "outcrop" else theirs
                     place = home / "data" if side == "outcrop" else home
                     runs[side].append(run(options.data, place, settings, rival))
                     print(side, runs[side][-1], flush=True)
-                    content = json.dumps(summary(runs, options.epochs, options.batch_size), indent=2)
+                    content = json.dumps(summary(runs, options), indent=2)
                     options.out.write_text(content + "\n")
 
 
