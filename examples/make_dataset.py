@@ -1,6 +1,6 @@
 """Make the demo's data: customer-service pairs in Japanese and English, answered in a style that no shop has.
 
-    python examples/make_dataset.py DIR [--train 1200 --validation 200 --test 200 --seed 7]
+    python examples/make_dataset.py DIR [--train 1600 --validation 200 --test 200 --seed 7]
 
 writes train.jsonl, validation.jsonl and test.jsonl, one {"prompt", "completion"} object a line. The splits share how
 customers phrase things, and share no name and no order number: a model that answers the test prompts has learnt the
@@ -318,7 +318,7 @@ def sources(rng: Random, sizes: dict[str, int]) -> dict[str, Source]:
     return dealt
 
 
-def make(train: int = 1200, validation: int = 200, test: int = 200, seed: int = 7) -> dict[str, list[dict[str, str]]]:
+def make(train: int = 1600, validation: int = 200, test: int = 200, seed: int = 7) -> dict[str, list[dict[str, str]]]:
     """Make all three splits; the same arguments make the same pairs."""
     rng = Random(seed)
     dealt = sources(rng, {"train": train, "validation": validation, "test": test})
@@ -338,7 +338,7 @@ def main() -> None:
     """Read the command line, write the files, say where they are."""
     parser = argparse.ArgumentParser(description="Make the demo's customer-service pairs.")
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--train", type=int, default=1200)
+    parser.add_argument("--train", type=int, default=1600)
     parser.add_argument("--validation", type=int, default=200)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)

@@ -40,7 +40,7 @@ def numbers(pairs: list[dict[str, str]]) -> set[str]:
 
 
 def test_sizes(splits: dict[str, list[dict[str, str]]]) -> None:
-    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 1200, "validation": 200, "test": 200}
+    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 1600, "validation": 200, "test": 200}
     assert all(set(pair) == {"prompt", "completion"} for pairs in splits.values() for pair in pairs)
 
 
