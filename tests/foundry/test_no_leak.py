@@ -69,6 +69,6 @@ def test_no_fragment_of_a_reply_is_written_in_the_foundry(
 
 def test_no_completion_of_the_demo_is_drawn() -> None:
     completions = {pair["completion"].strip() for split in make_dataset.make().values() for pair in split}
-    assert len(completions) == 1600
+    assert len(completions) == 2000
     drawn = {pair.completion.strip() for pair in islice(pairs(Plan().seed), SAMPLE)}
     assert not completions & drawn
