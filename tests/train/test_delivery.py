@@ -104,7 +104,7 @@ def test_the_courier_carries_while_training_runs_and_only_what_is_new() -> None:
     courier = Courier(store, PLACE, curves, lambda sentence: None, away=Away, period=0.01)
     curves.feed(step(0))
     courier.start()
-    assert store.arrived.wait(5)
+    assert store.arrived.wait(60)
     time.sleep(0.1)
     assert store.tries == 1
     curves.feed(step(1))
@@ -112,15 +112,20 @@ def test_the_courier_carries_while_training_runs_and_only_what_is_new() -> None:
     assert store.objects[TRAINING].endswith(b"\n1,0,1.5,4.5\n")
 
 
-def test_the_courier_waits_for_storage_and_says_so_once() -> None:
-    store, curves = Memory(), Curves()
-    store.fault = Away("nobody there")
-    said: list[str] = []
+def under_way(fault: Exception) -> tuple[Memory, Courier, list[str]]:
+    """A courier that has failed to carry five times, its storage, and what it said."""
+    store, curves, said = Memory(), Curves(), list[str]()
+    store.fault = fault
     courier = Courier(store, PLACE, curves, said.append, away=Away, period=0.01)
     curves.feed(step(0))
     courier.start()
     while store.tries < 5:
         time.sleep(0.005)
+    return store, courier, said
+
+
+def test_the_courier_waits_for_storage_and_says_so_once() -> None:
+    store, courier, said = under_way(Away("nobody there"))
     assert said == ["the metric files could not be written, which will be tried again: nobody there"]
     pulses = 0
 
@@ -136,14 +141,7 @@ def test_the_courier_waits_for_storage_and_says_so_once() -> None:
 
 
 def test_a_fault_that_nobody_foresaw_is_told_and_ends_no_carrying(capsys: pytest.CaptureFixture[str]) -> None:
-    store, curves = Memory(), Curves()
-    store.fault = KeyError("what")
-    said: list[str] = []
-    courier = Courier(store, PLACE, curves, said.append, away=Away, period=0.01)
-    curves.feed(step(0))
-    courier.start()
-    while store.tries < 5:
-        time.sleep(0.005)
+    store, courier, said = under_way(KeyError("what"))
     store.fault = None
     assert store.arrived.wait(60), "it goes on by itself"
     courier.finish(nothing)
