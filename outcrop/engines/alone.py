@@ -18,9 +18,11 @@ class AloneModel:
     """A transformers decoder with a DynamicCache a sequence."""
 
     together = False
+    way = "alone"
 
-    def __init__(self, model: Any, linears: Linears) -> None:
-        self._model = model
+    def __init__(self, model: Any, linears: Linears, why: str) -> None:
+        """why: what keeps its rows from being packed; "" where nobody tried."""
+        self._model, self.why = model, why
         table = model.get_input_embeddings().weight
         self.device, self.dtype = table.device, table.dtype
         self.shapes: list[LayerShape] = []

@@ -23,7 +23,7 @@ import torch
 from outcrop.children import ENGINE_KEY
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.http import EngineHttp
-from outcrop.engines.models import WAYS
+from outcrop.engines.models import WAYS, NotLean
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.listen import Listener, Port
@@ -65,19 +65,14 @@ def load(options: argparse.Namespace) -> TextEngine:
         dtype = choose_dtype(load_config(options.weights), options.dtype, device)
         seen = look(options.weights, str(options.weights))
         memory.require_serving(seen, str(options.weights), dtype.itemsize, memory.here())
-    model = load_model(options.weights, options.dtype, device)
-    require_steps(model)
-    encoder = Encoder.read(options.weights)
-    engine = TextEngine(
-        model,
-        encoder,
-        name=options.name,
-        running=options.running,
-        waiting=options.waiting,
-        step_tokens=options.step_tokens,
-        cache_bytes=int(options.cache_gb * 1e9) or None,
-        way=options.way,
-    )
+    try:
+        engine = _over(options, device, options.way)
+    except NotLean as why:
+        if options.way != "auto":
+            raise
+        print(f"{why}: it is read again, to run packed", file=sys.stderr)
+        engine = _over(options, device, "packed")
+    print(f"{options.weights} runs {engine.way}{engine.why and f': {engine.why}'}", file=sys.stderr)
     small = engine.parameters < ONE_THREAD_BELOW
     torch.set_num_threads(options.threads or (1 if small else os.cpu_count() or 1))
     outputs: list[str | None] = []
@@ -87,6 +82,22 @@ def load(options: argparse.Namespace) -> TextEngine:
     if outputs[0]:
         raise OutcropError(f"the model at {options.weights} does not run: {outputs[0]}")
     return engine
+
+
+def _over(options: argparse.Namespace, device: str, way: str) -> TextEngine:
+    """An engine over the weights, read anew."""
+    model = load_model(options.weights, options.dtype, device)
+    require_steps(model)
+    return TextEngine(
+        model,
+        Encoder.read(options.weights),
+        name=options.name,
+        running=options.running,
+        waiting=options.waiting,
+        step_tokens=options.step_tokens,
+        cache_bytes=int(options.cache_gb * 1e9) or None,
+        way=way,
+    )
 
 
 async def serve(engine: TextEngine, options: argparse.Namespace) -> None:

@@ -59,6 +59,7 @@ class LeanModel:
     """A Llama-like over packed rows."""
 
     together = True
+    way, why = "lean", ""
 
     def __init__(self, model: Any) -> None:
         """Take a model over: its layers' weights are gone from it afterwards."""

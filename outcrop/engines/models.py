@@ -32,13 +32,21 @@ class Running(Protocol):
     gains: Gains
     together: bool
     """False: a step is a pass for each part, and no part may be run twice."""
+    way: str
+    """Which of WAYS this is."""
+    why: str
+    """Why it is no faster way, where one was tried."""
 
     def run(self, batch: Batch, cache: Cache) -> Tensor:
         """Logits (wanted, vocabulary) of a step."""
 
 
+class NotLean(OutcropError):
+    """The lean way gave other logits; the model's weights are taken apart by then, so it must be read again."""
+
+
 def choose(model: Any, way: str = "auto") -> Running:
-    """Take a transformers model over; raises OutcropError for a way that these weights cannot go."""
+    """Take a transformers model over; raises NotLean, and OutcropError for a way that these weights cannot go."""
     if way not in WAYS:
         raise OutcropError(f"there is no way {way!r} to run a model; there are {', '.join(WAYS)}")
     if way == "lean" and not is_like(model):
@@ -48,18 +56,17 @@ def choose(model: Any, way: str = "auto") -> Running:
         lean = LeanModel(model)
         says = _apart(lean, whole)
         if says is not None:
-            # Its weights are taken apart by now: there is no other way left within this process.
-            raise OutcropError(f"{type(model).__name__} does not run lean ({says}): run it packed")
+            raise NotLean(f"{type(model).__name__} does not run lean ({says})")
         return lean
     if way == "alone":
-        return _alone(model, Linears(model))
+        return _alone(model, Linears(model), "")
     return _packed(model, Linears(model), way)
 
 
-def _alone(model: Any, linears: Linears) -> Running:
+def _alone(model: Any, linears: Linears, why: str) -> Running:
     """Each sequence with a cache of its own; raises OutcropError where the model makes no use of it."""
     require_steps(model)
-    return AloneModel(model, linears)
+    return AloneModel(model, linears, why)
 
 
 def _packed(model: Any, linears: Linears, way: str) -> Running:
@@ -73,10 +80,10 @@ def _packed(model: Any, linears: Linears, way: str) -> Running:
             return packed
         packed.give_back()
         raise NotPacked(says)
-    except NotPacked:
+    except NotPacked as why:
         if way != "auto":
             raise
-        return _alone(model, linears)
+        return _alone(model, linears, str(why))
 
 
 def cache_type(model: Running) -> torch.dtype:

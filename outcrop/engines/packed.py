@@ -29,6 +29,7 @@ class PackedModel:
     """A transformers decoder over packed rows."""
 
     together = True
+    way, why = "packed", ""
 
     def __init__(self, model: Any, linears: Linears) -> None:
         """Take over a model and its linear layers; raises NotPacked where its architecture does not let us."""

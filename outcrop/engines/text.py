@@ -69,6 +69,7 @@ class TextEngine:
         self._ends = _end_tokens(model, encoder)
         context = context_length(model.config) or sys.maxsize
         self._model = models.choose(model, way)
+        self.way, self.why = self._model.way, self._model.why
         kind, device = models.cache_type(self._model), self._model.device
         size = size_for(self._model.shapes, kind, device, running * min(context, sys.maxsize // running), cache_bytes)
         self.context = min(context, size)

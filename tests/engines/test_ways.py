@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines import models
+from outcrop.engines import host, models
 from outcrop.engines.sequence import Output
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
@@ -163,3 +163,20 @@ def test_a_way_that_cannot_be_gone_is_refused(tiny_llama: Path) -> None:
     # It takes its past by another name than all others do: each token would be its first.
     with pytest.raises(OutcropError, match="token by token it says other things"):
         models.choose(AutoModelForCausalLM.from_config(config).train(False))
+
+
+def test_what_does_not_run_lean_after_all_is_read_again_and_the_log_says_so(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apart = models._apart
+    monkeypatch.setattr(
+        models, "_apart", lambda model, whole: "a doubt" if model.way == "lean" else apart(model, whole)
+    )
+    given = ["--weights", str(tiny_llama), "--name", "base", "--ready", str(tiny_llama / "never"), "--threads", "1"]
+    engine = host.load(host.arguments().parse_args(given))
+    assert engine.way == "packed"
+    told = capsys.readouterr().err
+    assert "LlamaForCausalLM does not run lean (a doubt): it is read again, to run packed" in told
+    assert f"{tiny_llama} runs packed" in told
+    with pytest.raises(models.NotLean):
+        host.load(host.arguments().parse_args([*given, "--way", "lean"]))
