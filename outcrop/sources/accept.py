@@ -119,8 +119,8 @@ def _remarks(encoder: Encoder, proof: Proof, fits: Collection[Fit], formats: Col
         for fit in fits
         if not fit.fits
     ]
-    if proof.alone:
-        found.append(f"its examples are trained one by one, which is slower than packed: {proof.alone}")
+    if proof.slower:
+        found.append(proof.slower)
     if not encoder.chat.own and TEMPLATED.intersection(formats):
         found.append("it brings no chat template: conversations are written in a plain form (User: …, Assistant: …)")
     if not proof.loaded:

@@ -32,8 +32,8 @@ class Proof(msgspec.Struct, frozen=True):
     """Those that LoRA adapts."""
     loaded: bool
     """Whether the weights themselves were run; else the architecture, and every tensor's name and shape."""
-    alone: str | None
-    """Why its examples are trained one by one and not packed; None: they are packed, or nobody could try it."""
+    slower: str | None
+    """What training loses of the speed that others have, and why; None: nothing, or nobody could try it."""
     device: str
     device_memory: int | None
     embedding: int

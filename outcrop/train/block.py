@@ -87,16 +87,19 @@ class Block(nn.Module):
         return found
 
 
-def install(model: Any) -> bool:
-    """Put blocks in the place of the layers of a model that has such; False, and nothing done, for another model."""
+def installable(model: Any) -> bool:
+    """Whether a model's layers are such that blocks can stand for them, and blocks would be faster."""
     layers = getattr(model.base_model, "layers", None)
     if not isinstance(layers, nn.ModuleList) or next(model.parameters()).device.type != "cpu":
         return False
-    if any(type(layer).__name__ not in KINDS or not _plain(layer) for layer in layers):
-        return False
+    return all(type(layer).__name__ in KINDS and _plain(layer) for layer in layers)
+
+
+def install(model: Any) -> None:
+    """Put blocks in the place of the layers of a model that is installable."""
+    layers = model.base_model.layers
     for place, layer in enumerate(layers):
         layers[place] = Block(layer, last=place == len(layers) - 1)
-    return True
 
 
 def remove(model: Any) -> None:

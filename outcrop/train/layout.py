@@ -42,6 +42,17 @@ class Layout:
     """What alone makes logits of the last hidden states, where that was tried."""
     blocks: bool = False
     """Whether the layers were replaced by blocks, which leave out what is not wanted at the end."""
+    doubt: str | None = None
+    """Why blocks, which this architecture could have, were taken out again."""
+
+    @property
+    def slower(self) -> str | None:
+        """What these weights lose of the speed that others have, and why."""
+        if self.alone is not None:
+            return f"its examples are trained one by one, which is slower than packed: {self.alone}"
+        if self.doubt is not None:
+            return f"its layers are trained as transformers has them, which is slower than in blocks: {self.doubt}"
+        return None
 
     @classmethod
     def of(cls, model: Any) -> "Layout":
@@ -58,7 +69,10 @@ class Layout:
             model.set_attn_implementation(usual)
             return cls(model, reason, keeps)
         head = _head(model)
-        return cls(model, None, keeps, head, head is not None and _in_blocks(model))
+        if head is None or not block.installable(model):
+            return cls(model, None, keeps, head)
+        doubt = _in_blocks(model)
+        return cls(model, None, keeps, head, doubt is None, doubt)
 
     def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor) -> Tensor:
         """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only."""
@@ -117,17 +131,17 @@ def _head(model: Any) -> nn.Linear | None:
     return head if torch.equal(made, logits) else None
 
 
-def _in_blocks(model: Any) -> bool:
-    """Replace the layers by blocks where the model then says the same, and tell whether that is so."""
+def _in_blocks(model: Any) -> str | None:
+    """Replace the layers by blocks, or leave them and tell why: the model must say then what it said before."""
     with torch.no_grad():
         before, _, _ = _tried(model)
-        if not block.install(model):
-            return False
+        block.install(model)
         after, _, _ = _tried(model)
-    if (after - before).abs().max() <= APART[next(model.parameters()).dtype] * before.abs().max().clamp_min(1e-6):
-        return True
+    apart = float((after - before).abs().max() / before.abs().max().clamp_min(1e-6))
+    if apart <= APART[next(model.parameters()).dtype]:
+        return None
     block.remove(model)
-    return False
+    return f"with blocks {type(model).__name__}'s logits are off by {apart:.2g} of their size"
 
 
 def _mixes(model: Any) -> str | None:

@@ -26,21 +26,21 @@ TOKENS: Final = 12
 def prove(folder: Path, limit: int) -> dict[str, Any]:
     """What was proven; raises OutcropError where these weights cannot be served.
 
-    {"architecture", "parameters", "dtype", "linear_layers", "loaded", "alone": null or why examples are trained one by
-    one, "device", "device_memory": bytes of the GPU or null, "embedding": rows}.
+    {"architecture", "parameters", "dtype", "linear_layers", "loaded", "slower": null or what training loses of its
+    speed and why, "device", "device_memory": bytes of the GPU or null, "embedding": rows}.
     """
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = size <= limit
     dtype = weights.choose_dtype(weights.load_config(folder), "auto", device)
     model = weights.load_model(folder, dtype, device if loaded else "meta")
-    alone = None
+    slower = None
     if loaded:
         with torch.no_grad():
             served = _served(model)
             weights.require_steps(model)
             layout = Layout.of(model)
-            alone = layout.alone
+            slower = layout.slower
             if _distance(_trained(layout), served) > APART[dtype]:
                 raise OutcropError("training would see other logits than serving does")
     return {
@@ -49,7 +49,7 @@ def prove(folder: Path, limit: int) -> dict[str, Any]:
         "dtype": str(dtype).removeprefix("torch."),
         "linear_layers": len(linear_layers(model)),
         "loaded": loaded,
-        "alone": alone,
+        "slower": slower,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "device_memory": torch.cuda.mem_get_info()[1] if device == "cuda" else None,
         "embedding": int(model.get_input_embeddings().weight.shape[0]),

@@ -113,6 +113,8 @@ class Run:
         plan = open_plan(self._spec, self._directory / "plan")
         self._pulse()
         learner = load(self._spec, plan)
+        if learner.layout.slower is not None:
+            self._warn(learner.layout.slower)
         if first:
             trainable = sum(parameter.numel() for parameter in learner.parameters())
             result = learner.result_bytes(Path(self._spec.base))

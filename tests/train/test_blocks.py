@@ -15,6 +15,7 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.models.llama import modeling_llama
 
 from outcrop.lora import Adapters, LoraAdapter
 from outcrop.train import block
@@ -122,15 +123,33 @@ def test_bfloat16_is_as_near_to_float32_as_transformers_is(kind: str) -> None:
 
 def test_only_layers_whose_arithmetic_it_is_are_replaced() -> None:
     torch.manual_seed(7)
-    assert not block.install(Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=12)))
-    assert not block.install(LlamaForCausalLM(LlamaConfig(**SHAPE, hidden_act="gelu")))
+    assert not block.installable(Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=12)))
+    assert not block.installable(LlamaForCausalLM(LlamaConfig(**SHAPE, hidden_act="gelu")))
+
+
+def test_layers_of_other_arithmetic_under_a_known_name_stay_and_it_is_told() -> None:
+    class LlamaDecoderLayer(modeling_llama.LlamaDecoderLayer):
+        def forward(self, *given: Any, **more: Any) -> torch.Tensor:
+            found: torch.Tensor = super().forward(*given, **more)
+            return found * 1.5
+
+    torch.manual_seed(7)
+    model = KINDS["llama"]()
+    for layer in model.model.layers:
+        layer.__class__ = LlamaDecoderLayer
+    layout = Layout.of(model.eval())
+    assert not layout.blocks
+    assert [type(layer) for layer in model.model.layers] == [LlamaDecoderLayer] * len(model.model.layers)
+    assert layout.slower is not None
+    assert "slower than in blocks: with blocks LlamaForCausalLM's logits are off by" in layout.slower
 
 
 def test_names_and_order_of_parameters_stay() -> None:
     torch.manual_seed(7)
     model = KINDS["qwen2"]()
     before = [name for name, _ in model.named_parameters()], list(model.state_dict())
-    assert block.install(model)
+    assert block.installable(model)
+    block.install(model)
     assert ([name for name, _ in model.named_parameters()], list(model.state_dict())) == before
     block.remove(model)
     assert ([name for name, _ in model.named_parameters()], list(model.state_dict())) == before

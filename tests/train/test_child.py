@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BloomConfig
 
 from outcrop.records import Limits, TrainSpec
 from tests.train.shelf import Shelf
@@ -345,3 +345,19 @@ def test_wrong_usage_is_refused() -> None:
     ran = subprocess.run([sys.executable, "-m", "outcrop.train.run"], capture_output=True, check=False)
     assert ran.returncode == 2
     assert b"usage" in ran.stderr
+
+
+def test_a_base_that_cannot_be_packed_is_slower_and_the_log_says_why(
+    spec: TrainSpec, start: Start, llama: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "bloom"
+    shutil.copytree(llama, base, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    vocabulary = AutoConfig.from_pretrained(llama).vocab_size
+    config = BloomConfig(vocab_size=vocabulary, hidden_size=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    events = start(replace(spec, base=str(base), epochs=1)).run()
+    assert events[-1]["kind"] == "done"
+    told = [event["message"] for event in events if event["kind"] == "log"]
+    assert told == [
+        "its examples are trained one by one, which is slower than packed: BloomForCausalLM has an attention of its own"
+    ]

@@ -166,7 +166,7 @@ def test_an_older_architecture_says_what_it_cannot(bundled: Path, tmp_path: Path
         shutil.copy(bundled / name, tmp_path / "gpt2")
     found = accept(Fetched("mine", tmp_path / "gpt2"), TALK, here)
     assert found.seen.context == 64
-    assert found.proof.alone is None
+    assert found.proof.slower is None
     assert any("jobs need the hyperparameter method=full" in remark for remark in found.remarks)
     assert not found.template
     assert any("no chat template" in remark for remark in found.remarks)
