@@ -7,7 +7,7 @@ a family's members mean.
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def read_json(body: bytes) -> Any:
         )
         # A lone surrogate, \ud800, is no text: it could not be sent on.
         json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
-    except (ValueError, RecursionError) as fault:
+    except (ValueError, InvalidOperation, RecursionError) as fault:
         raise malformed() from fault
     return value
 
@@ -129,7 +129,7 @@ def _bound(error: ValidationError) -> str:
         case "exclusiveMinimum":
             return f"{_number(value)} is not greater than {limit}"
         case "enum":
-            return f"{value if isinstance(value, str) else json.dumps(value)} is not a valid enum value"
+            return f"{value if isinstance(value, str) else json.dumps(value, default=str)} is not a valid enum value"
         case "maxItems":
             return f"expected maximum item count: {limit}, found: {len(value)}"
         case "minItems":
@@ -156,7 +156,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _float(text: str) -> float | Decimal:
-    """A number; one beyond all floats stays as it was written, so that its refusal can quote it."""
+    """A number; one beyond all floats stays as it was written, so that its refusal can quote it.
+
+    Raises InvalidOperation for an exponent beyond Decimal's own, some 10**18.
+    """
     found = float(text)
     return Decimal(text) if math.isinf(found) else found
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from outcrop.errors import ServiceError
@@ -204,9 +204,15 @@ def _no_constant(name: str) -> Any:
 
 
 def _float(text: str) -> float | Decimal:
-    """A number; one beyond all floats stays as it was written, so that its refusal can quote it."""
+    """A number; one beyond all floats stays as it was written, so that its refusal can quote it.
+
+    Raises ValueError for an exponent beyond Decimal's own, some 10**18.
+    """
     found = float(text)
-    return Decimal(text) if math.isinf(found) else found
+    try:
+        return Decimal(text) if math.isinf(found) else found
+    except InvalidOperation as fault:
+        raise ValueError(f"the exponent of {text[:64]} is too large") from fault
 
 
 def _check_depth(document: Any) -> None:

@@ -56,6 +56,16 @@ def test_a_number_beyond_all_floats_is_quoted_as_it_was_written(number: str, sai
     assert told(schema, read_json(body)).startswith(f"#/temperature: {said}")
 
 
+def test_a_number_beyond_all_decimals_is_no_number() -> None:
+    with pytest.raises(ValidationException, match=r"^Malformed input request, please"):
+        read_json(b'{"temperature": 1e9999999999999999999}')
+
+
+def test_a_number_beyond_all_floats_is_quoted_in_the_place_of_a_word() -> None:
+    schema = {"properties": {"truncate": {"enum": ["START"]}}}
+    assert told(schema, read_json(b'{"truncate": [1e400]}')) == '#/truncate: ["1E+400"] is not a valid enum value'
+
+
 def test_what_keeps_the_schema_is_let_through() -> None:
     check(Strict(KEYS), {"a": 1, "b": 2})
 

@@ -240,6 +240,7 @@ def ask(gateway: Gateway, service: str, method: str, url: str, body: bytes = b""
         (b"[]", "Start of structure or map found where not expected"),
         (b"\xff", "Could not parse"),
         (b'{"jobName": 1e400}', "NUMBER_VALUE 1E+400 at 'jobName' cannot be converted to String"),
+        (b'{"jobName": 1e9999999999999999999}', "Could not parse request body into json: the exponent of 1e99"),
         (b'{"jobTags": 1e400}', "NUMBER_VALUE where a list was expected"),
         (b'{"jobName": 5}', "NUMBER_VALUE at 'jobName' cannot be converted to String"),
         (b'{"hyperParameters": {"epochCount": 3}}', "NUMBER_VALUE at 'hyperParameters.epochCount' cannot be converted"),
