@@ -334,21 +334,25 @@ def test_stopping_ends_waiting_calls_and_loading_engines(tmp_path: Path) -> None
 
 
 def test_only_so_many_calls_wait_for_an_engine(tmp_path: Path) -> None:
-    world = World(tmp_path, on_demand_wait=3.0)
-    (world.base / "slow").write_text("60")
+    world = World(tmp_path, on_demand_wait=600.0)
+    (world.base / "slow").write_text("600")
     world.fleet.start()
 
-    def ask(_: int) -> str:
+    def ask() -> str:
         try:
             return world.ask(LONG_ID)
         except OutcropError as fault:
             return type(fault).__name__
 
-    try:
-        with ThreadPoolExecutor(24) as callers:
-            answers = list(callers.map(ask, range(24)))
-    finally:
-        world.close()
+    with ThreadPoolExecutor(24) as callers:
+        asked = [callers.submit(ask) for _ in range(24)]
+        try:
+            # Who finds no place is told so at once, whoever waits when the fleet stops.
+            until(lambda: sum(one.done() for one in asked) >= 8)
+            assert [one.result() for one in asked if one.done()] == ["ThrottlingException"] * 8
+        finally:
+            world.close()
+    answers = [one.result() for one in asked]
     assert (answers.count("ModelNotReadyException"), answers.count("ThrottlingException")) == (16, 8)
 
 
