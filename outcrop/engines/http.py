@@ -21,8 +21,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from outcrop.datasets.reading import PromptTooLong
 from outcrop.engines.requests import GenerateRequest, LoadRequest, UnloadRequest
-from outcrop.engines.sequence import Output, Overloaded, PromptTooLong, Sequence, UnknownModel
+from outcrop.engines.sequence import Output, Overloaded, Sequence, UnknownModel
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 

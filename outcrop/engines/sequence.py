@@ -24,18 +24,6 @@ class UnknownModel(OutcropError):
     """No base and no adapter of that name."""
 
 
-class EmptyPrompt(OutcropError):
-    """There is nothing to go on from."""
-
-
-class PromptTooLong(OutcropError):
-    """The prompt leaves no room for one token of an answer."""
-
-    def __init__(self, tokens: int, limit: int) -> None:
-        super().__init__(f"Too many input tokens. Max input tokens: {limit}, request input token count: {tokens}")
-        self.tokens, self.limit = tokens, limit
-
-
 Likelihood = tuple[int, str, float]
 """A token, its text, and the natural log of its probability."""
 

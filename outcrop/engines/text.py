@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from outcrop.datasets.reading import Reader
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines import models
 from outcrop.engines.adapters import Loaded
@@ -22,7 +23,6 @@ from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, size_for
 from outcrop.engines.detokenize import TextStream
 from outcrop.engines.likelihood import Likelihoods
-from outcrop.engines.reading import Reader
 from outcrop.engines.sampling import Sampler, choose_all
 from outcrop.engines.scheduler import Scheduler
 from outcrop.engines.sequence import (

@@ -9,9 +9,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from outcrop.datasets.reading import EmptyPrompt, PromptTooLong
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.adapters import Loaded
-from outcrop.engines.sequence import EmptyPrompt, Output, Overloaded, PromptTooLong, Sequence, UnknownModel
+from outcrop.engines.sequence import Output, Overloaded, Sequence, UnknownModel
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.records import Prompt

@@ -7,11 +7,23 @@ from dataclasses import replace
 from typing import Final
 
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines.sequence import EmptyPrompt, PromptTooLong
+from outcrop.errors import OutcropError
 from outcrop.records import Prompt
 
 PIECE: Final = 1 << 18
 """Characters that are counted at a time: tokenising takes about a hundred times a text's own memory."""
+
+
+class EmptyPrompt(OutcropError):
+    """There is nothing to go on from."""
+
+
+class PromptTooLong(OutcropError):
+    """The prompt leaves no room for one token of an answer."""
+
+    def __init__(self, tokens: int, limit: int) -> None:
+        super().__init__(f"Too many input tokens. Max input tokens: {limit}, request input token count: {tokens}")
+        self.tokens, self.limit = tokens, limit
 
 
 class Reader:

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.datasets.reading import PIECE, PromptTooLong, Reader
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines.reading import PIECE, Reader
-from outcrop.engines.sequence import PromptTooLong
 from outcrop.records import Prompt, Turn
-from tests.engines.tiny import CONTEXT
+from tests.engines.tiny import CONTEXT, write_llama
 
 
 @pytest.fixture
-def encoder(tiny_llama: Path) -> Encoder:
-    return Encoder.read(tiny_llama)
+def encoder(tmp_path: Path) -> Encoder:
+    return Encoder.read(write_llama(tmp_path / "llama"))
 
 
 @pytest.fixture
