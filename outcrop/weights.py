@@ -173,6 +173,27 @@ def context_length(config: Any) -> int | None:
     return int(length) if length else None
 
 
+def steady_length(config: Any) -> int | None:
+    """Positions up to which a text's rotary frequencies are its own; None: however long.
+
+    Beyond it `dynamic` and `longrope` embeddings take them from the longest text of the pass (transformers'
+    dynamic_rope_update), so a long neighbour in a row changes what a short text is.
+    """
+    text = config.get_text_config()
+    found = getattr(text, "rope_parameters", None) or {}
+    # One kind for all layers, or one for each kind of layer.
+    kinds = [found] if "rope_type" in found else [one for one in found.values() if isinstance(one, dict)]
+    context = context_length(config) or 0
+    return min(
+        (
+            int(one.get("original_max_position_embeddings") or context)
+            for one in kinds
+            if one.get("rope_type") == "longrope" or "dynamic" in one.get("rope_type", "default")
+        ),
+        default=None,
+    )
+
+
 def save_model(model: Any, folder: Path, base: Path, dtype: torch.dtype) -> None:
     """Write a whole model in Hugging Face layout, rounded once to `dtype`, with the base's own tokenizer files."""
     folder.mkdir(parents=True, exist_ok=True)

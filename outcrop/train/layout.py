@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from outcrop.errors import OutcropError
 from outcrop.train import attention, block
 from outcrop.train.likelihood import head_likelihood, negative_log_likelihood
+from outcrop.weights import steady_length
 
 TRIED: Final = 6
 """Tokens of each of the two segments that are tried."""
@@ -42,6 +43,8 @@ class Layout:
     """What alone makes logits of the last hidden states, where that was tried."""
     blocks: bool = False
     """Whether the layers were replaced by blocks, which leave out what is not wanted at the end."""
+    steady: int | None = None
+    """Segments that are longer go one by one all the same; see weights.steady_length."""
     doubt: str | None = None
     """Why blocks, which this architecture could have, were taken out again."""
 
@@ -50,6 +53,11 @@ class Layout:
         """What these weights lose of the speed that others have, and why."""
         if self.alone is not None:
             return f"its examples are trained one by one, which is slower than packed: {self.alone}"
+        if self.steady is not None:
+            return (
+                f"examples of more than {self.steady:,} tokens are trained one by one, which is slower than packed: "
+                f"{type(self.model).__name__} takes its rotary frequencies from the longest one"
+            )
         if self.doubt is not None:
             return f"its layers are trained as transformers has them, which is slower than in blocks: {self.doubt}"
         return None
@@ -68,35 +76,45 @@ class Layout:
         if reason is not None:
             model.set_attn_implementation(usual)
             return cls(model, reason, keeps)
-        head = _head(model)
+        head, steady = _head(model), steady_length(model.config)
         if head is None or not block.installable(model):
-            return cls(model, None, keeps, head)
+            return cls(model, None, keeps, head, steady=steady)
         doubt = _in_blocks(model)
-        return cls(model, None, keeps, head, doubt is None, doubt)
+        return cls(model, None, keeps, head, doubt is None, steady, doubt)
 
     def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor) -> Tensor:
         """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only."""
-        if self.alone is None:
+        if self._together(segments):
             return self._pass(rows, input_ids=ids, position_ids=positions, segments=tuple(segments))
         pieces = []
         for end, length in zip(accumulate(segments), segments, strict=True):
             start = end - length
             inside = rows[(rows >= start) & (rows < end)] - start
             if len(inside):
-                pieces.append(self._pass(inside, input_ids=ids[:, start:end]))
-        return torch.cat(pieces) if pieces else self._pass(rows, input_ids=ids[:, : segments[0]])
+                pieces.append(self._single(inside, ids[:, start:end]))
+        return torch.cat(pieces) if pieces else self._single(rows, ids[:, : segments[0]])
 
     def likelihood(  # noqa: PLR0917
         self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor, targets: Tensor, share: float
     ) -> Tensor:
         """The negative log-likelihood of `targets` at those places, summed, times `share`; float32."""
-        if self.head is None:
+        if self.head is None or not self._together(segments):
             return negative_log_likelihood(self.logits(ids, positions, segments, rows), targets, share)
         if self.blocks:
             hidden = _hidden(self.model, ids, positions, segments, wanted=rows)[0]
         else:
             hidden = _hidden(self.model, ids, positions, segments)[0, rows]
         return head_likelihood(hidden, self.head.weight, self.head.bias, targets, share)
+
+    def _together(self, segments: Sequence[int]) -> bool:
+        return self.alone is None and (self.steady is None or max(segments) <= self.steady)
+
+    def _single(self, rows: Tensor, ids: Tensor) -> Tensor:
+        """One segment in a pass of its own."""
+        if self.alone is not None:
+            return self._pass(rows, input_ids=ids)
+        places = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
+        return self._pass(rows, input_ids=ids, position_ids=places, segments=(ids.shape[1],))
 
     def _pass(self, rows: Tensor, **given: Any) -> Tensor:
         # Only these rows go through the head; transformers takes places as well as a count.

@@ -15,8 +15,11 @@ from transformers import (
     GptOssConfig,
     Lfm2Config,
     LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     MixtralConfig,
+    Phi3Config,
+    Phi3ForCausalLM,
     StableLmConfig,
 )
 
@@ -107,3 +110,35 @@ def test_segments_without_labels_are_passed_over() -> None:
         assert layout.logits(ids, positions, (4, 2, 3), none).shape == (0, 320)
         found = layout.logits(ids, positions, (4, 2, 3), some)
         torch.testing.assert_close(found, model(ids[:, 4:6]).logits[0])
+
+
+def rotated(kind: str) -> Any:
+    """Models of which texts beyond 16 tokens bend the frequencies of everything beside them."""
+    torch.manual_seed(5)
+    if kind == "dynamic":
+        rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+        return LlamaForCausalLM(LlamaConfig(**{**SHAPE, "max_position_embeddings": 16}, rope_parameters=rope))
+    factors = {"short_factor": [1.0] * 8, "long_factor": [4.0 + place for place in range(8)]}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 16, **factors}
+    shape = {**SHAPE, "pad_token_id": 0, "max_position_embeddings": 64}
+    return Phi3ForCausalLM(Phi3Config(**shape, original_max_position_embeddings=16, rope_parameters=rope))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_a_long_neighbour_does_not_bend_a_short_segment(kind: str) -> None:
+    layout = Layout.of(rotated(kind).eval())
+    assert layout.alone is None
+    assert "more than 16 tokens are trained one by one" in str(layout.slower)
+    short, beside, long = (torch.arange(length).unsqueeze(0) * 7 % 320 for length in (12, 9, 60))
+    places = [torch.arange(length) for length in (12, 9, 60)]
+    rows, targets = torch.arange(12), torch.arange(12) * 5 % 320
+
+    def seen(ids: list[torch.Tensor], positions: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        given = torch.cat(ids, dim=1), torch.cat(positions).unsqueeze(0), tuple(len(one) for one in positions)
+        with torch.no_grad():
+            return layout.logits(*given, rows), layout.likelihood(*given, rows, targets, 1.0)
+
+    alone = seen([short], places[:1])
+    for found in (seen([short, beside], places[:2]), seen([short, long], [places[0], places[2]])):
+        for one, other in zip(found, alone, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
