@@ -87,16 +87,11 @@ class Cache:
         self._extents = Extents(size)
         self._held: dict[Holding, None] = {}
         self._remembered: OrderedDict[Holding, None] = OrderedDict()
-
-    @property
-    def held(self) -> int:
+        # Numbers, because other threads ask for them while this one changes what they are the sums of.
+        self.held = 0
         """Places that running sequences hold."""
-        return sum(holding.room for holding in self._held)
-
-    @property
-    def remembered(self) -> int:
+        self.remembered = 0
         """Places that finished sequences left filled, to be read again or given away."""
-        return self.size - self._extents.free - self.held
 
     def open(self, owner: int, tokens: Sequence[int], share: bool = True) -> Holding | None:
         """Room for these tokens and one more, filled with what is known of their beginning; None where there is none.
@@ -107,8 +102,7 @@ class Cache:
         source, shared = self._longest(owner, array("i", tokens[:-1])) if share else (None, 0)
         if source is not None and source in self._remembered and shared == len(source.ids):
             # All that it holds goes on here: the stretch itself changes hands.
-            del self._remembered[source]
-            self._held[source] = None
+            self._take_back(source)
             if self.reserve(source, need):
                 self._count(shared)
                 return source
@@ -122,6 +116,7 @@ class Cache:
             return None
         holding = Holding(owner, place, need)
         self._held[holding] = None
+        self.held += need
         if source is not None:
             self._copy(source.place, place, shared)
             holding.ids.extend(source.ids[:shared])
@@ -140,21 +135,24 @@ class Cache:
             if place is not None:
                 self._copy(holding.place, place, len(holding.ids))
                 self._extents.give(holding.place, holding.room)
-                holding.place, holding.room = place, elsewhere
-                return True
+                holding.place, room = place, elsewhere
+                break
             if not self._make_way():
                 return False
+        self.held += room - holding.room
         holding.room = room
         return True
 
     def close(self, holding: Holding) -> None:
         """A sequence is through: its room is free for others, and what is in it remembered until they need it."""
         del self._held[holding]
+        self.held -= holding.room
         filled = len(holding.ids)
         self._extents.give(holding.place + filled, holding.room - filled)
         holding.room = filled
         if filled >= WORTH:
             self._remembered[holding] = None
+            self.remembered += filled
         else:
             self._extents.give(holding.place, filled)
 
@@ -193,8 +191,16 @@ class Cache:
         self.figures.evicted += 1
         return True
 
+    def _take_back(self, holding: Holding) -> None:
+        """What was remembered runs again."""
+        del self._remembered[holding]
+        self._held[holding] = None
+        self.remembered -= holding.room
+        self.held += holding.room
+
     def _evict(self, holding: Holding) -> None:
         del self._remembered[holding]
+        self.remembered -= holding.room
         self._extents.give(holding.place, holding.room)
 
     def _copy(self, source: int, target: int, length: int) -> None:

@@ -16,12 +16,16 @@ KEPT: Final = 2**31 - 1
 """Bytes that may lie free at the end of the heap: the most that mallopt takes."""
 ASKED: Final = 64 << 20
 """Bytes that are asked for beyond what is needed."""
+MAPPED: Final = 2**30, 32 << 20
+"""Bytes of a block that still comes from the heap; glibc before 2.35 takes no more than the second."""
 
 
-def keep() -> None:
-    """Have this process keep what it frees; nothing happens where the C library is another one."""
+def keep() -> bool:
+    """Have this process keep what it frees; False, and nothing happens, where the C library is not such."""
     if platform.libc_ver()[0] != "glibc":
-        return
+        return False
     tune = ctypes.CDLL(None).mallopt
-    for parameter, value in ((_MMAP_THRESHOLD, 2**30), (_TRIM_THRESHOLD, KEPT), (_TOP_PAD, ASKED)):
-        tune(ctypes.c_int(parameter), ctypes.c_int(value))
+    # In this order: the other two end glibc's own adjusting of the first, which then must have been set.
+    if not any(tune(_MMAP_THRESHOLD, size) for size in MAPPED):
+        return False
+    return bool(tune(_TRIM_THRESHOLD, KEPT) and tune(_TOP_PAD, ASKED))

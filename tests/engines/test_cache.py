@@ -1,5 +1,7 @@
 """Which beginnings the cache knows, whose they are, and what makes way when it is full."""
 
+import random
+
 import pytest
 import torch
 
@@ -154,3 +156,30 @@ def test_the_size_follows_the_budget() -> None:
     assert 0 < size_for(SHAPES, torch.float32, CPU, 500, None) <= 500
     with pytest.raises(OutcropError, match="too little for keys and values"):
         size_for(SHAPES, torch.float32, CPU, 10_000, token)
+
+
+def test_every_place_is_free_held_or_remembered_whatever_happened() -> None:
+    draw = random.Random(3)
+    cache = cache_of(8 * GRAIN)
+    open_: list[Holding] = []
+    for _ in range(2000):
+        match draw.randrange(4):
+            case 0:
+                begin = [draw.randrange(3)] * draw.randrange(1, 3 * GRAIN)
+                holding = cache.open(draw.randrange(2), [*begin, draw.randrange(9)], draw.random() < 0.9)
+                if holding is not None:
+                    holding.ids.extend([*begin, 0][len(holding.ids) :])
+                    open_.append(holding)
+            case 1 if open_:
+                cache.reserve(draw.choice(open_), draw.randrange(1, 5 * GRAIN))
+            case 2 if open_:
+                cache.close(open_.pop(draw.randrange(len(open_))))
+            case 3 if draw.random() < 0.05:
+                cache.forget(draw.randrange(2))
+        assert cache.held == sum(holding.room for holding in open_)
+        assert cache.held + cache.remembered + cache._extents.free == cache.size
+    for holding in open_:
+        cache.close(holding)
+    cache.forget(0)
+    cache.forget(1)
+    assert (cache.held, cache.remembered, cache._extents.free) == (0, 0, cache.size)
