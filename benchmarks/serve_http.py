@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.serve_load import Heard, Work, measure, write
 from outcrop.records import Prompt
 from outcrop.serve.line import Line
-from outcrop.serve.process import EngineCommand, EngineProcess
+from outcrop.serve.own import OwnEngine
+from outcrop.serve.process import EngineProcess
 
 NAME = "base"
 
@@ -22,7 +23,7 @@ NAME = "base"
 def start(model: Path, folder: Path) -> EngineProcess:
     """An engine that serves."""
     program = (sys.executable, "-m", "outcrop.engines.host")
-    command = EngineCommand(program).line(model, NAME, folder / "ready")
+    command = OwnEngine(program).command(model, NAME, folder / "ready")
     process = EngineProcess(command, folder / "log", folder / "ready")
     while (state := process.state()) != "serving":
         if state == "dead":

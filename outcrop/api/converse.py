@@ -18,7 +18,7 @@ from outcrop.errors import ServiceError, ValidationException
 from outcrop.records import Piece
 from outcrop.serve.dialects.families import family
 from outcrop.serve.dialects.family import TURN_REASONS, Answer, Asked, Document, Metrics
-from outcrop.serve.line import PromptTooLong
+from outcrop.serve.manner import PromptTooLong
 
 
 def converse(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:

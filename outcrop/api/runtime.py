@@ -15,7 +15,7 @@ from outcrop.api.streaming import Event, Script, Streamed, Tally, estimate, mill
 from outcrop.errors import ServiceError, ValidationException
 from outcrop.serve.dialects.families import family
 from outcrop.serve.dialects.family import Answer, Asked, Metrics, encode, read
-from outcrop.serve.line import PromptTooLong
+from outcrop.serve.manner import PromptTooLong
 
 JSON: Final = "application/json"
 METRICS: Final = "amazon-bedrock-invocationMetrics"

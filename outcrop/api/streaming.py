@@ -14,7 +14,7 @@ from outcrop.errors import ModelErrorException, ModelStreamErrorException, Servi
 from outcrop.records import Piece, Prompt
 from outcrop.serve.dialects.family import Metrics
 from outcrop.serve.lease import Lease
-from outcrop.serve.line import PromptTooLong
+from outcrop.serve.manner import PromptTooLong
 
 CHARACTERS_PER_TOKEN: Final = 4
 """For the estimate that a request is admitted by; what it really used is charged at its end."""

@@ -149,6 +149,8 @@ class FoundationModel(Struct, frozen=True, forbid_unknown_fields=True):
     """Ids that throughput can be provisioned for; the long id is one of them."""
     customizations: dict[Customization, CustomizationRow]
     """The ways in which it can be customized."""
+    engine: str = ""
+    """What serves it: a command that starts vLLM, as `vllm serve --dtype bfloat16`; empty: our own engine."""
     prices: Prices = Prices()
     """AWS's list prices, for estimates."""
     input_modalities: tuple[Modality, ...] = ("TEXT",)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from outcrop.catalog.decode import decode
+from outcrop.catalog.engine import located, words
 from outcrop.catalog.hyperparameters import MEANT, is_number, own, refuse_default
 from outcrop.catalog.rows import CustomizationRow, FoundationModel, Parameter, WeightsRow
 from outcrop.errors import OutcropError
@@ -86,16 +87,22 @@ def _document(path: Path, known: tuple[str, ...]) -> Table:
 
 
 def _located(document: Table, folder: Path) -> Table:
-    """The user's tables with weights of a relative path read from where the file stands."""
-    models = {
-        model_id: {**table, "weights": _weights_name(table["weights"], folder)} if "weights" in table else table
-        for model_id, table in document.get("models", {}).items()
-    }
+    """The user's tables with weights and programs of a relative path read from where the file stands."""
+    models = {model_id: _located_row(table, folder) for model_id, table in document.get("models", {}).items()}
     weights = {
         name if name == "other" else _weights_name(name, folder): table
         for name, table in document.get("weights", {}).items()
     }
     return {**document, "models": models, "weights": weights}
+
+
+def _located_row(table: Table, folder: Path) -> Table:
+    found = dict(table)
+    if "weights" in table:
+        found["weights"] = _weights_name(table["weights"], folder)
+    if isinstance(table.get("engine"), str):
+        found["engine"] = located(table["engine"], folder)
+    return found
 
 
 def _weights_name(name: object, folder: Path) -> object:
@@ -183,6 +190,11 @@ def _faults(row: FoundationModel) -> Iterator[str]:
         yield f"long_id {row.long_id} is not among provisioned_ids"
     if not row.on_demand and row.id not in row.provisioned_ids:
         yield "the id can be invoked neither on demand nor provisioned"
+    if row.engine:
+        try:
+            words(row.engine)
+        except ValueError as no_command:
+            yield f"engine: {no_command}"
     for kind, way in row.customizations.items():
         for fault in _way_faults(kind, way):
             yield f"customizations.{kind}{fault}"

@@ -5,25 +5,25 @@ An engine that hangs keeps nobody waiting but those who want it. Knows moves as 
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 from outcrop.serve.moves import Move
+from outcrop.serve.wants import Place
 
 
 class Errands:
     """What is under way. All but `end` is for the loop's thread alone."""
 
     def __init__(self) -> None:
-        self._threads: dict[Path, ThreadPoolExecutor] = {}
+        self._threads: dict[Place, ThreadPoolExecutor] = {}
         self._under_way: dict[Move, Future[None]] = {}
 
-    def begin(self, weights: Path, move: Move, work: Callable[[], None]) -> None:
+    def begin(self, place: Place, move: Move, work: Callable[[], None]) -> None:
         """Do it once what was begun before on the same engine is done; nothing, while the same move is under way."""
         if move in self._under_way:
             return
-        if weights not in self._threads:
-            self._threads[weights] = ThreadPoolExecutor(1, thread_name_prefix=f"errands-{weights.name}")
-        self._under_way[move] = self._threads[weights].submit(work)
+        if place not in self._threads:
+            self._threads[place] = ThreadPoolExecutor(1, thread_name_prefix=f"errands-{place.weights.name}")
+        self._under_way[move] = self._threads[place].submit(work)
 
     def under_way(self) -> frozenset[Move]:
         """What was begun and not yet reaped."""
@@ -37,9 +37,9 @@ class Errands:
                 if not errand.cancelled():
                     errand.result()
 
-    def drop(self, weights: Path) -> None:
+    def drop(self, place: Place) -> None:
         """Begin nothing more on an engine that has ended; what is under way there breaks off by itself."""
-        if thread := self._threads.pop(weights, None):
+        if thread := self._threads.pop(place, None):
             thread.shutdown(wait=False, cancel_futures=True)
 
     def end(self) -> None:

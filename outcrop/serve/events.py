@@ -8,6 +8,7 @@ docs/decisions/gateway.md.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -45,17 +46,22 @@ class Refused(Exception):
         self.status, self.body = status, body
 
 
-async def events(url: str, path: str, body: bytes, key: str, timeout: float) -> AsyncGenerator[bytes, None]:
+async def events(
+    url: str, path: str, body: bytes, key: str, timeout: float, *, socket: Path | None = None
+) -> AsyncGenerator[bytes, None]:
     """The data of every event until [DONE] or the answer's end; closing it closes the connection, the engine's signal.
 
-    url: http://host:port; body: JSON; key: bearer key, "" for none; timeout: longest silence in seconds. Raises
-    Unreachable, Silent, Refused and Broken.
+    url: http://host:port; body: JSON; key: bearer key, "" for none; timeout: longest silence in seconds; socket: where
+    the engine answers, if not at its URL. Raises Unreachable, Silent, Refused and Broken.
     """
     place = urlsplit(url)
     host, port = place.hostname or "", place.port or 80
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port, limit=READ_BYTES)
+            if socket is not None:
+                reader, writer = await asyncio.open_unix_connection(socket, limit=READ_BYTES)
+            else:
+                reader, writer = await asyncio.open_connection(host, port, limit=READ_BYTES)
     except OSError as fault:  # a TimeoutError too
         raise Unreachable(str(fault)) from fault
     try:

@@ -6,10 +6,9 @@ and engine processes; nothing of requests or their dialects.
 """
 
 import hashlib
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,20 +29,21 @@ from outcrop.serve.figures import Snapshot
 from outcrop.serve.hands import BASE, Hands
 from outcrop.serve.lease import Account, Lease
 from outcrop.serve.line import Line
+from outcrop.serve.manner import Kind
 from outcrop.serve.meter import Meter
 from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Serve, Start, Stop, Unload, moves, sparing
-from outcrop.serve.process import EngineCommand, EngineProcess
+from outcrop.serve.own import PROGRAM, OwnEngine
+from outcrop.serve.process import EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
 from outcrop.serve.seats import Seating
 from outcrop.serve.size import Sizes, needed
 from outcrop.serve.units import Bucket
 from outcrop.serve.verdicts import Verdicts, deployed, provisioned
-from outcrop.serve.wants import Seat, Want
+from outcrop.serve.vllm import VllmEngine
+from outcrop.serve.wants import Place, Seat, Want
 from outcrop.store.store import Store
 
 log = structlog.get_logger()
-
-OWN_ENGINE: Final = (sys.executable, "-m", "outcrop.engines.host")
 
 QUICK_SECONDS: Final = 0.05
 SLOW_SECONDS: Final = 0.25
@@ -58,10 +58,10 @@ class Fleet:
 
     models: folder of custom models, one an id; logs: where engines write; threads: of an engine, 0 for its own choice;
     on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that what is served on
-    demand stays loaded after its last call; program: what starts an engine; meter: what counts calls; memory: bytes
-    that all engines together may take, None for no bound; size: least bytes of an engine over a folder of weights;
-    measured: whether units are promised only as far as engines were measured to keep them; clock: seconds by which
-    units fill again.
+    demand stays loaded after its last call; program: what starts our own engine; meter: what counts calls;
+    memory: bytes that all engines together may take, None for no bound; size: least bytes of an engine over a folder
+    of weights; measured: whether units are promised only as far as engines were measured to keep them; clock: seconds
+    by which units fill again.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Fleet:
         threads: int = 0,
         on_demand_wait: float = 60.0,
         on_demand_keep: float = 900.0,
-        program: tuple[str, ...] = OWN_ENGINE,
+        program: Sequence[str] = PROGRAM,
         meter: Meter | None = None,
         memory: int | None = None,
         size: Callable[[Path], int] = needed,
@@ -86,10 +86,10 @@ class Fleet:
         self._verdicts, self._meter = Verdicts(store, now), meter or Meter()
         self._seating = Seating(store, catalog, models)
         self._capacities = Capacities(store, self._seating, now) if measured else None
-        self._command = EngineCommand(program, ("--threads", str(threads)) if threads else ())
+        self._own = OwnEngine(program, ("--threads", str(threads)) if threads else ())
         self._wait, self._memory, self._size = on_demand_wait, memory, Sizes(size)
         self._lock = threading.Condition()
-        self._engines: dict[Path, Running] = {}
+        self._engines: dict[Place, Running] = {}
         self._routes: dict[str, Seat] = {}
         self._proven: dict[str, Seat] = {}
         self._buckets: dict[str, Bucket] = {}
@@ -203,7 +203,7 @@ class Fleet:
             if not provisioned(target):
                 self._demand.ask(target, time.monotonic())
             seat = self._routes.get(target)
-            engine = self._engines.get(seat.weights) if seat else None
+            engine = self._engines.get(seat.place) if seat else None
             reason = self._broken.get(target) or self._without_room.get(target)
             if seat is not None and engine is not None:
                 if line := engine.serves(seat):
@@ -245,7 +245,7 @@ class Fleet:
         self._look()
         with self._lock:
             self._route(throughputs, wants)
-            engines = {weights: engine.view() for weights, engine in self._engines.items()}
+            engines = {place: engine.view() for place, engine in self._engines.items()}
         found = moves(wants, engines, time.monotonic(), budget=self._memory, needs=self._needs(wants))
         self._refuse([move for move in found if isinstance(move, Refuse)])
         for move in sparing(found, {move.seat for move in proving}):
@@ -267,8 +267,8 @@ class Fleet:
         clock = time.monotonic()
         with self._lock:
             # Its time begins when it serves: who asked for it may be waiting to try again.
-            loading = {path for path, engine in self._engines.items() if engine.view().state == "loading"}
-            self._demand.prolong((target for target, seat in self._routes.items() if seat.weights in loading), clock)
+            loading = {place for place, engine in self._engines.items() if engine.view().state == "loading"}
+            self._demand.prolong((target for target, seat in self._routes.items() if seat.place in loading), clock)
             recent = self._demand.recent(clock)
         deployments = self._store.deployments.wanted(target for target in recent if deployed(target))
         wants = [self._seating.of_deployment(deployment) for deployment in deployments]
@@ -276,11 +276,11 @@ class Fleet:
         with self._lock:
             return [self._demand.mark(want) for want in wants]
 
-    def _needs(self, wants: list[Want]) -> dict[Path, int]:
+    def _needs(self, wants: list[Want]) -> dict[Place, int]:
         """Least bytes of the engines that are wanted."""
         if self._memory is None:
             return {}
-        return {seat.weights: self._size(seat.weights) for want in wants for seat in want.seats}
+        return {seat.place: self._size(seat.place.weights) for want in wants for seat in want.seats}
 
     def _refuse(self, refused: list[Refuse]) -> None:
         """Callers of what there is no room for are told so."""
@@ -310,75 +310,76 @@ class Fleet:
 
     def _do(self, move: Move) -> None:
         match move:
-            case Start(weights):
-                self._start_engine(weights)
-            case Stop(weights):
-                self._stop_engine(weights)
+            case Start(place):
+                self._start_engine(place)
+            case Stop(place):
+                self._stop_engine(place)
             case Load(seat):
-                self._send(seat.weights, move, lambda engine, line: self._hands.load(engine, line, seat))
-            case Evict(weights):
-                self._evict(weights)
-            case Unload(weights, adapter):
-                self._send(weights, move, lambda engine, line: self._hands.unload(engine, line, adapter))
+                self._send(seat.place, move, lambda engine, line: self._hands.load(engine, line, seat))
+            case Evict(place):
+                self._evict(place)
+            case Unload(place, adapter):
+                self._send(place, move, lambda engine, line: self._hands.unload(engine, line, adapter))
             case Serve(target, seat):
-                self._send(seat.weights, move, lambda engine, line: self._serve(engine, line, target, seat))
+                self._send(seat.place, move, lambda engine, line: self._serve(engine, line, target, seat))
             case Fail(target, reason):
                 self._verdicts.failed(target, reason)
             case Refuse():
                 pass  # Told to callers, all together.
 
-    def _start_engine(self, weights: Path) -> None:
-        slug = f"engine-{weights.name}-{hashlib.sha256(str(weights).encode()).hexdigest()[:8]}"
+    def _start_engine(self, place: Place) -> None:
+        slug = f"engine-{place.weights.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
         ready = self._logs / f".{slug}.ready"
+        kind: Kind = VllmEngine(place.command) if place.command else self._own
         with self._lock:
             if self._ended:
                 return
-            need = 0 if self._memory is None else self._size(weights)
-            engine = self._engines.setdefault(weights, Running(weights))
+            need = 0 if self._memory is None else self._size(place.weights)
+            engine = self._engines.setdefault(place, Running(place, kind.manner(place.weights)))
             engine.need = need
             try:
-                command = self._command.line(weights, BASE, ready)
+                command = kind.command(place.weights, BASE, ready)
                 engine.process = EngineProcess(command, self._logs / f"{slug}.log", ready)
             except OSError as fault:
                 engine.fault = f"the engine's program cannot be started: {fault}"
                 engine.retry_at = time.monotonic() + LONGEST_RETRY_SECONDS
-                log.error("engine cannot start", weights=str(weights), reason=engine.fault)  # noqa: TRY400
+                log.error("engine cannot start", engine=str(place), reason=engine.fault)  # noqa: TRY400
                 return
-        log.info("engine starts", weights=str(weights), pid=engine.process.pid)
+        log.info("engine starts", engine=str(place), pid=engine.process.pid)
 
-    def _stop_engine(self, weights: Path) -> None:
+    def _stop_engine(self, place: Place) -> None:
         with self._lock:
-            engine = self._engines[weights]
+            engine = self._engines[place]
             if any(engine.leased.values()):
                 return
-            del self._engines[weights]
-        log.info("engine stops", weights=str(weights))
+            del self._engines[place]
+        log.info("engine stops", engine=str(place))
         engine.end()
-        self._errands.drop(weights)
+        self._errands.drop(place)
 
-    def _evict(self, weights: Path) -> None:
+    def _evict(self, place: Place) -> None:
         """End an engine for another's sake; who used it may ask again, and waits for its turn."""
         with self._lock:
-            users = [target for target, seat in self._routes.items() if seat.weights == weights]
+            users = [target for target, seat in self._routes.items() if seat.place == place]
             if self._demand.waits(users):
                 return
             self._demand.drop(users)
-        log.info("engine gives way", weights=str(weights))
-        self._stop_engine(weights)
+        log.info("engine gives way", engine=str(place))
+        self._stop_engine(place)
         self._bell.set()
 
     # ------------------------------------------------------------------------------ the moves that wait for an engine
 
-    def _send(self, weights: Path, move: Move, work: Callable[[Running, Line], None]) -> None:
+    def _send(self, place: Place, move: Move, work: Callable[[Running, Line], None]) -> None:
         """Do it in the engine's own thread, while the loop goes on."""
-        engine = self._engines.get(weights)
+        engine = self._engines.get(place)
         line = engine.line if engine is not None else None
         if engine is not None and line is not None:
-            self._errands.begin(weights, move, partial(work, engine, line))
+            self._errands.begin(place, move, partial(work, engine, line))
 
     def _serve(self, engine: Running, line: Line, target: str, seat: Seat) -> None:
         """Have the model make a token; then, and only then, its throughput is in service."""
-        ours = partial(self._is_ours, seat.weights, engine)
+        ours = partial(self._is_ours, seat.place, engine)
         if not self._hands.prove(engine, line, target, seat, ours=ours):
             return
         # Calls go there before anybody is told that they do: the next look sets it right if the store thinks otherwise.
@@ -394,5 +395,5 @@ class Fleet:
         self._bell.set()
         log.info("model is served", target=target, model=seat.adapter or BASE)
 
-    def _is_ours(self, weights: Path, engine: Running) -> bool:
-        return not self._ended and self._engines.get(weights) is engine
+    def _is_ours(self, place: Place, engine: Running) -> bool:
+        return not self._ended and self._engines.get(place) is engine

@@ -105,9 +105,9 @@ class Hands:
             with self.lock:
                 return engine.traffic()
 
-        self.capacities.find_out(seat.weights, line, seat.adapter or BASE, traffic)
+        self.capacities.find_out(seat.place, line, seat.adapter or BASE, traffic)
         try:
-            return self.capacities.kept(throughput, seat.weights)
+            return self.capacities.kept(throughput, seat.place)
         except TooMuch as fault:
             self.verdicts.failed(target, str(fault))
             return False

@@ -1,29 +1,33 @@
 """The client end of an engine: a prompt goes out over HTTP, pieces come back; closing the iterator drops the work.
 
-Speaks OpenAI's completion and chat verbs and vLLM's tokenize, so our own engine or vLLM may stand at the other end.
-Knows one URL; nothing of processes, leases or of the dialect that the caller speaks.
+Our own engine or vLLM stands at the other end: what they are asked differs by their `Manner`, what they say does not.
+Knows one URL or socket; nothing of processes, leases or of the dialect that the caller speaks.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import msgspec
 
-from outcrop.datasets.chat import KNOBS
 from outcrop.errors import (
     ModelErrorException,
     ModelNotReadyException,
     ModelTimeoutException,
+    ServiceError,
     ThrottlingException,
     ValidationException,
 )
 from outcrop.records import Piece, Prompt
-from outcrop.serve.answers import ANSWERS, Answer, Choice
+from outcrop.serve.answers import ANSWERS, Answer, Lead
 from outcrop.serve.events import CONNECT_SECONDS, Broken, Refused, Silent, Unreachable, events
+from outcrop.serve.manner import Manner, PromptTooLong
+from outcrop.serve.own import OwnManner
 
 HEALTH_SECONDS: Final = 1.0
 """Whoever collects figures does not wait long for one engine's."""
@@ -38,74 +42,77 @@ UNCOUNTED: Final = "The engine did not tell how many tokens its answer has."
 JSON: Final = {"content-type": "application/json"}
 
 
-class PromptTooLong(ValidationException):
-    """The prompt leaves no room for an answer; each family says it in its own words.
-
-    limit: the most tokens that a prompt may have; count: this one's.
-    """
-
-    def __init__(self, message: str, limit: int, count: int) -> None:
-        super().__init__(message, code=ValidationException.__name__)
-        self.limit, self.count = limit, count
-
-
 class Line:
     """The way to one engine.
 
-    url: http://127.0.0.1:port; key: its bearer key; timeout: longest silence in seconds before ModelTimeoutException.
+    url: http://127.0.0.1:port, of which only the name counts where there is a socket, a path; key: its bearer key;
+    timeout: longest silence in seconds before ModelTimeoutException; manner: how it is asked, our own engine's way.
     Every verb may also raise ValidationException (the engine refuses the prompt), ThrottlingException (too many wait),
     ModelNotReadyException (nobody answers there) and ModelErrorException. Nothing is held between calls, so nobody
     closes it: whoever still has it when its engine is gone is told to try again.
     """
 
-    def __init__(self, url: str, key: str = "", timeout: float = 600.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str = "",
+        timeout: float = 600.0,
+        *,
+        socket: Path | None = None,
+        manner: Manner | None = None,
+    ) -> None:
         self.url = url
-        self._key, self._timeout = key, timeout
-        self._client = httpx.Client(
-            base_url=url,
-            headers={"authorization": f"Bearer {key}"} if key else {},
+        self._key, self._timeout, self._socket = key, timeout, socket
+        self._manner = manner or OwnManner()
+        transport = httpx.HTTPTransport(
+            uds=str(socket) if socket is not None else None,
             # An engine is on this machine: no proxy, no certificates to load.
             trust_env=False,
-            verify=False,  # noqa: S501
+            verify=False,
             # No connection is kept: one to an engine that has died since would break in a way that looks as if the
             # engine had died of this prompt. A new one is refused at once, and the caller may try again.
             limits=httpx.Limits(max_keepalive_connections=0),
         )
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(base_url=url, headers=headers, transport=transport, trust_env=False)
 
     def complete(self, model: str, prompt: Prompt, timeout: float | None = None) -> tuple[str, Piece]:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""
-        answer = _read(self._post(verb(prompt), body(model, prompt), timeout))
+        asked = self._manner.question(model, prompt, self._get)
+        answer = _read(self._post(asked.verb, asked.body, timeout))
         if not answer.choices:
             raise ModelErrorException("The engine's answer holds no text.", originalStatusCode=500)
         if answer.usage is None:
             raise ModelErrorException(UNCOUNTED, originalStatusCode=500)
         choice = answer.choices[0]
         last = choice.last("", answer.usage)
-        return choice.said(), replace(last, likelihoods=choice.likelihoods()) if prompt.likelihoods else last
+        text = choice.said().removeprefix(asked.lead)
+        return text, replace(last, likelihoods=choice.likelihoods()) if prompt.likelihoods else last
 
     def count(self, model: str, prompt: Prompt) -> int:
         """How many tokens the prompt is for the engine's own tokenizer."""
-        asked = {"model": model, **_question(prompt)}
-        return int(msgspec.json.decode(self._post("/tokenize", asked))["count"])
+        return self._manner.count(model, prompt, self._post)
 
-    def figures(self) -> dict[str, float]:
-        """Every number that the engine's /health tells of itself; none where it does not answer at once."""
+    def figures(self) -> Mapping[str, float]:
+        """Every number that the engine tells of itself; none where it does not answer at once."""
         try:
-            response = self._client.get("/health", timeout=HEALTH_SECONDS)
-            told = response.json() if response.content else {}
-        except (httpx.HTTPError, ValueError):
+            return self._manner.figures(partial(self._get, timeout=HEALTH_SECONDS))
+        except (ServiceError, ValueError):
             return {}
-        found = told.items() if isinstance(told, dict) else ()
-        return {name: value for name, value in found if isinstance(value, int | float)}
 
     async def stream(self, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """The answer as it comes; the last piece has `finish`, and the counts are those so far. Closing it stops the
         engine."""
         options = {"include_usage": True, "continuous_usage_stats": True}
-        asked = msgspec.json.encode({**body(model, prompt), "stream": True, "stream_options": options})
-        held: Choice | None = None
+        if self._manner.tokenises:
+            asked = await asyncio.to_thread(self._manner.question, model, prompt, self._get)
+        else:
+            asked = self._manner.question(model, prompt, self._get)
+        body = msgspec.json.encode({**asked.body, "stream": True, "stream_options": options})
+        lead, held = Lead(asked.lead), None
         try:
-            async with aclosing(events(self.url, verb(prompt), asked, self._key, self._timeout)) as found:
+            found_at = events(self.url, asked.verb, body, self._key, self._timeout, socket=self._socket)
+            async with aclosing(found_at) as found:
                 async for data in found:
                     event = _read(data)
                     if event.error is not None:
@@ -115,9 +122,10 @@ class Line:
                         if choice.finish_reason:
                             held = choice
                         else:
-                            yield choice.piece(event.usage)
+                            piece = choice.piece(event.usage)
+                            yield replace(piece, text=lead.off(piece.text)) if asked.lead else piece
                     elif held is not None and event.usage is not None:
-                        yield held.last(held.said(), event.usage)
+                        yield held.last(lead.off(held.said(), last=True), event.usage)
                         return
         except Refused as fault:
             raise refusal(fault.status, fault.body) from fault
@@ -137,57 +145,23 @@ class Line:
         """Have the engine forget an adapter."""
         self._post("/v1/unload_lora_adapter", {"lora_name": name}, timeout)
 
+    def _get(self, path: str, timeout: float | None = None) -> bytes:
+        return self._answer("GET", path, None, timeout)
+
     def _post(self, path: str, document: Mapping[str, Any], timeout: float | None = None) -> bytes:
+        return self._answer("POST", path, msgspec.json.encode(document), timeout)
+
+    def _answer(self, method: str, path: str, content: bytes | None, timeout: float | None) -> bytes:
         """The answer's body. timeout: longest silence in seconds, where it is not the line's own."""
         patience = httpx.Timeout(self._timeout if timeout is None else timeout, connect=CONNECT_SECONDS)
+        headers = JSON if content is not None else {}
         try:
-            response = self._client.post(path, content=msgspec.json.encode(document), headers=JSON, timeout=patience)
+            response = self._client.request(method, path, content=content, headers=headers, timeout=patience)
         except httpx.HTTPError as fault:
             raise _translated(fault) from fault
         if response.is_error:
             raise refusal(response.status_code, response.content)
         return response.content
-
-
-def verb(prompt: Prompt) -> str:
-    """A conversation is for the chat verb, which applies the chat template; a text is taken as it stands."""
-    return "/v1/chat/completions" if prompt.turns else "/v1/completions"
-
-
-def body(model: str, prompt: Prompt) -> dict[str, Any]:
-    """A prompt as OpenAI's request; top_k and the truncation are vLLM's additions."""
-    asked = {
-        "model": model,
-        **_question(prompt),
-        "max_tokens": prompt.max_tokens,
-        "temperature": prompt.temperature,
-        "top_p": prompt.top_p,
-        "top_k": prompt.top_k,
-        "stop": list(prompt.stop),
-        "seed": prompt.seed,
-    }
-    if prompt.likelihoods is not None:
-        asked |= {"logprobs": 0, **({"prompt_logprobs": 0} if prompt.likelihoods == "ALL" else {})}
-    if prompt.truncate is not None:
-        side = "left" if prompt.truncate == "START" else "right"
-        asked |= {"truncate_prompt_tokens": -1, "truncation_side": side}
-    return asked
-
-
-def _question(prompt: Prompt) -> dict[str, Any]:
-    """What an engine is to go on from, in the members of the prompt's verb."""
-    if not prompt.turns:
-        return {"prompt": prompt.text}
-    messages = [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
-    if prompt.system is not None:
-        messages.insert(0, {"role": "system", "content": prompt.system})
-    begun = prompt.turns[-1].role == "assistant"
-    return {
-        "messages": messages,
-        "add_generation_prompt": not begun,
-        "continue_final_message": begun,
-        "chat_template_kwargs": dict(KNOBS),
-    }
 
 
 def refusal(status: int, body: bytes) -> Exception:

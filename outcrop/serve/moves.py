@@ -2,17 +2,16 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from outcrop.serve.room import NoRoom, Room
-from outcrop.serve.wants import Engine, Seat, Want
+from outcrop.serve.wants import Engine, Place, Seat, Want
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Start an engine, or start it again."""
 
-    weights: Path
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,14 @@ class Refuse:
 class Evict:
     """End an engine that nobody asks now, for the sake of one that somebody waits for."""
 
-    weights: Path
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Unload:
     """Take an adapter away that nobody wants or asks any more."""
 
-    weights: Path
+    place: Place
     adapter: str
 
 
@@ -65,7 +64,7 @@ class Unload:
 class Stop:
     """End an engine that nobody wants or asks any more."""
 
-    weights: Path
+    place: Place
 
 
 Move = Start | Load | Serve | Fail | Refuse | Evict | Unload | Stop
@@ -73,11 +72,11 @@ Move = Start | Load | Serve | Fail | Refuse | Evict | Unload | Stop
 
 def moves(
     wants: Sequence[Want],
-    engines: Mapping[Path, Engine],
+    engines: Mapping[Place, Engine],
     clock: float,
     *,
     budget: int | None = None,
-    needs: Mapping[Path, int] | None = None,
+    needs: Mapping[Place, int] | None = None,
 ) -> list[Move]:
     """What brings the engines nearer to what is wanted, in the order in which to do it; each move once.
 
@@ -90,23 +89,23 @@ def moves(
         if want.settling and want.broken is not None:
             found[Fail(want.target, want.broken)] = None
         for seat in want.seats:
-            for move in _towards(want, seat, engines.get(seat.weights), clock, room):
+            for move in _towards(want, seat, engines.get(seat.place), clock, room):
                 found[move] = None
     kept = {seat for want in wants for seat in want.seats}
-    evicted = {move.weights for move in found if isinstance(move, Evict)}
-    staying = {weights: engine for weights, engine in engines.items() if weights not in evicted}
+    evicted = {move.place for move in found if isinstance(move, Evict)}
+    staying = {place: engine for place, engine in engines.items() if place not in evicted}
     return [*found, *_away(kept, staying)]
 
 
 def sparing(found: Iterable[Move], seats: Collection[Seat]) -> Iterator[Move]:
     """The moves but those that take away what one of the seats needs: they are being proven, and may be wanted soon."""
-    engines = {seat.weights for seat in seats}
-    adapters = {(seat.weights, seat.adapter) for seat in seats}
+    engines = {seat.place for seat in seats}
+    adapters = {(seat.place, seat.adapter) for seat in seats}
     for move in found:
         match move:
-            case Stop(weights) | Evict(weights) if weights in engines:
+            case Stop(place) | Evict(place) if place in engines:
                 continue
-            case Unload(weights, adapter) if (weights, adapter) in adapters:
+            case Unload(place, adapter) if (place, adapter) in adapters:
                 continue
             case _:
                 yield move
@@ -135,25 +134,25 @@ def _towards(want: Want, seat: Seat, engine: Engine | None, clock: float, room: 
 def _start(want: Want, seat: Seat, room: Room, *, settles: bool) -> Iterator[Move]:
     """Start an engine if there is room, or make room, or say why there is none."""
     try:
-        ended = room.claim(want, seat.weights)
+        ended = room.claim(want, seat.place)
     except NoRoom as fault:
         yield Fail(want.target, str(fault)) if settles else Refuse(want.target, str(fault))
         return
     if ended:
-        yield from (Evict(weights) for weights in ended)
+        yield from (Evict(place) for place in ended)
     elif ended is not None:
-        yield Start(seat.weights)
+        yield Start(seat.place)
 
 
-def _away(kept: set[Seat], engines: Mapping[Path, Engine]) -> Iterator[Move]:
+def _away(kept: set[Seat], engines: Mapping[Place, Engine]) -> Iterator[Move]:
     """What nobody wants: whole engines, and adapters of those that stay."""
-    weights = {seat.weights for seat in kept}
-    adapters = {(seat.weights, seat.adapter) for seat in kept}
+    places = {seat.place for seat in kept}
+    adapters = {(seat.place, seat.adapter) for seat in kept}
     for engine in engines.values():
-        if engine.weights not in weights:
+        if engine.place not in places:
             if not engine.leased:
-                yield Stop(engine.weights)
+                yield Stop(engine.place)
         elif engine.state == "serving":
             for name in sorted(engine.adapters):
-                if (engine.weights, name) not in adapters and name not in engine.leased:
-                    yield Unload(engine.weights, name)
+                if (engine.place, name) not in adapters and name not in engine.leased:
+                    yield Unload(engine.place, name)

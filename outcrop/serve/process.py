@@ -10,9 +10,8 @@ import re
 import secrets
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from outcrop.children import ENGINE_KEY
 
@@ -28,25 +27,11 @@ END_SECONDS: Final = 5.0
 State = Literal["loading", "serving", "dead"]
 
 
-@dataclass(frozen=True, slots=True)
-class EngineCommand:
-    """How engines are started: a program and what it is told beside its weights."""
-
-    program: Sequence[str]
-    """Takes --weights, --name, --port, --ready and `options`."""
-    options: Sequence[str] = ()
-
-    def line(self, weights: Path, name: str, ready: Path) -> list[str]:
-        """The whole command line for one base."""
-        told = ("--weights", str(weights), "--name", name, "--port", "0", "--ready", str(ready))
-        return [*self.program, *told, *self.options]
-
-
 class EngineProcess:
     """A running engine; it is started by making one.
 
-    log: where its output is added; ready: the file in which it tells its port. Raises OSError when the program cannot
-    be started at all.
+    log: where its output is added; ready: the file in which it tells its port or its socket. Raises OSError when the
+    program cannot be started at all.
     """
 
     def __init__(self, command: Sequence[str], log: Path, ready: Path) -> None:
@@ -79,7 +64,17 @@ class EngineProcess:
 
     def url(self) -> str:
         """Where it answers; only once it serves."""
-        return f"http://127.0.0.1:{json.loads(self._ready.read_text())['port']}"
+        port = self._told().get("port")
+        return f"http://127.0.0.1:{port}" if port is not None else "http://engine"
+
+    def socket(self) -> Path | None:
+        """The socket at which it answers, if it is no port; only once it serves."""
+        path = self._told().get("socket")
+        return Path(path) if path is not None else None
+
+    def _told(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._ready.read_text())
+        return found
 
     def story(self) -> str:
         """How it ended and the last of what it wrote."""
@@ -91,13 +86,8 @@ class EngineProcess:
         return f"the engine {how}: {tail}" if tail else f"the engine {how}"
 
     def memory(self) -> int:
-        """Bytes of memory that only it holds: pages of files can be given back; 0 where the kernel does not tell."""
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text()
-        except OSError:
-            return 0
-        found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
+        """Bytes of memory that it and what it started hold: pages of files can be given back; 0 where nobody tells."""
+        return _memory(self.pid)
 
     def ask_end(self) -> None:
         """Close its standard input: it ends by itself."""
@@ -110,10 +100,20 @@ class EngineProcess:
         self.ask_end()
         if not serving:
             # While it loads it may not look at its input for long, and there is nothing yet to end in order.
-            self._process.kill()
+            self._process.terminate()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._ready.unlink(missing_ok=True)
+
+
+def _memory(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    return (int(found[1]) * 1024 if found else 0) + sum(_memory(int(child)) for child in children.split())

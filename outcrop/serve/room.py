@@ -5,10 +5,9 @@ what; no process, store or clock.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from outcrop.errors import OutcropError
-from outcrop.serve.wants import Engine, Want
+from outcrop.serve.wants import Engine, Place, Want
 from outcrop.sources.memory import gigabytes
 
 
@@ -19,68 +18,68 @@ class NoRoom(OutcropError):
 class Room:
     """Memory for engines during one look at them.
 
-    budget: bytes that all engines may hold; None: no bound. needs: bytes of an engine over these weights.
+    budget: bytes that all engines may hold; None: no bound. needs: bytes of an engine.
     """
 
     def __init__(
-        self, budget: int | None, needs: Mapping[Path, int], wants: Sequence[Want], engines: Mapping[Path, Engine]
+        self, budget: int | None, needs: Mapping[Place, int], wants: Sequence[Want], engines: Mapping[Place, Engine]
     ) -> None:
         self._budget, self._needs = budget, needs
-        self._held = {path: engine.bytes for path, engine in engines.items() if engine.state != "down"}
-        promised = {seat.weights for want in wants if want.provisioned for seat in want.seats}
-        self._promised = {path: held for path, held in self._held.items() if path in promised}
-        users: dict[Path, list[Want]] = {}
+        self._held = {other: engine.bytes for other, engine in engines.items() if engine.state != "down"}
+        promised = {seat.place for want in wants if want.provisioned for seat in want.seats}
+        self._promised = {other: held for other, held in self._held.items() if other in promised}
+        users: dict[Place, list[Want]] = {}
         for want in wants:
             for seat in want.seats:
-                users.setdefault(seat.weights, []).append(want)
+                users.setdefault(seat.place, []).append(want)
         idle = [
-            (max((want.last_asked for want in users.get(path, ())), default=0.0), path)
-            for path in self._held
-            if not engines[path].leased and not any(want.pressing for want in users.get(path, ()))
+            (max((want.last_asked for want in users.get(other, ())), default=0.0), other)
+            for other in self._held
+            if not engines[other].leased and not any(want.pressing for want in users.get(other, ()))
         ]
-        self._idle = [path for _, path in sorted(idle)]
+        self._idle = [other for _, other in sorted(idle)]
         """Engines that may end, the least recently asked first."""
-        self._claimed: set[Path] = set()
+        self._claimed: set[Place] = set()
 
-    def claim(self, want: Want, weights: Path) -> list[Path] | None:
-        """What must end before an engine over these weights may start: nothing (start it), some, or None: wait.
+    def claim(self, want: Want, place: Place) -> list[Place] | None:
+        """What must end before this engine may start: nothing (start it), some, or None: wait.
 
         None also where another want has claimed the same engine before. Raises NoRoom with the figures where waiting
         would not help.
         """
-        if weights in self._claimed:
+        if place in self._claimed:
             return None
-        need = self._needs.get(weights, 0)
+        need = self._needs.get(place, 0)
         if self._budget is None or sum(self._held.values()) + need <= self._budget:
-            self._take(want, weights, need)
+            self._take(want, place, need)
             return []
         promised = sum(self._promised.values())
         if promised + need > self._budget:
             raise NoRoom(
-                f"Too little memory: an engine over {weights.name} takes at least {gigabytes(need)}. All engines may "
-                f"take {gigabytes(self._budget)}, and {gigabytes(promised)} of it are held for provisioned models. "
+                f"Too little memory: an engine over {place.weights.name} takes at least {gigabytes(need)}. All engines "
+                f"may take {gigabytes(self._budget)}, and {gigabytes(promised)} of it are held for provisioned models. "
                 "What helps: deleting a provisioned model throughput; or smaller weights; or a larger setting "
                 "engine_memory_gb"
             )
         if not want.pressing:
             return None
-        ended: list[Path] = []
+        ended: list[Place] = []
         free = self._budget - sum(self._held.values())
-        for path in self._idle:
+        for other in self._idle:
             if free >= need:
                 break
-            free += self._held[path]
-            ended.append(path)
+            free += self._held[other]
+            ended.append(other)
         if free < need:
             return None
-        for path in ended:
-            del self._held[path]
-            self._idle.remove(path)
-        self._take(want, weights, need)
+        for other in ended:
+            del self._held[other]
+            self._idle.remove(other)
+        self._take(want, place, need)
         return ended
 
-    def _take(self, want: Want, weights: Path, need: int) -> None:
-        self._claimed.add(weights)
-        self._held[weights] = need
+    def _take(self, want: Want, place: Place, need: int) -> None:
+        self._claimed.add(place)
+        self._held[place] = need
         if want.provisioned:
-            self._promised[weights] = need
+            self._promised[place] = need

@@ -5,15 +5,16 @@ Fields are touched under the fleet's lock only. Knows clocks as numbers; nothing
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 
 import structlog
 
 from outcrop.serve.figures import EngineFigures
 from outcrop.serve.line import Line
+from outcrop.serve.manner import Manner
+from outcrop.serve.own import OwnManner
 from outcrop.serve.process import EngineProcess
-from outcrop.serve.wants import Engine, EngineState, Seat, Traffic
+from outcrop.serve.wants import Engine, EngineState, Place, Seat, Traffic
 
 log = structlog.get_logger()
 
@@ -31,7 +32,9 @@ Change = Literal["serves", "died"]
 class Running:
     """One engine, up or down."""
 
-    weights: Path
+    place: Place
+    manner: Manner = field(default_factory=OwnManner)
+    """How it is asked."""
     need: int = 0
     """Least bytes that it takes, as far as its files tell."""
     process: EngineProcess | None = None
@@ -59,7 +62,7 @@ class Running:
             state = "down" if self.process is None else "loading"
         leased = frozenset(name for name, count in self.leased.items() if count)
         adapters, refused = frozenset(self.adapters), dict(self.refused)
-        return Engine(self.weights, state, adapters, refused, leased, self.fault, self.retry_at, self.bytes())
+        return Engine(self.place, state, adapters, refused, leased, self.fault, self.retry_at, self.bytes())
 
     def bytes(self) -> int:
         """Memory that it holds, and at least what it will hold once it has loaded; nothing while it is down."""
@@ -87,16 +90,17 @@ class Running:
             self._mourn(self.process, clock)
             return "died"
         if state == "serving" and self.line is None:
-            self.line = Line(self.process.url(), self.process.key)
+            process = self.process
+            self.line = Line(process.url(), process.key, socket=process.socket(), manner=self.manner)
             self.since, self.fault = clock, None
-            log.info("engine serves", weights=str(self.weights), pid=self.process.pid)
+            log.info("engine serves", engine=str(self.place), pid=self.process.pid)
             return "serves"
         return None
 
     def figures(self) -> EngineFigures:
         """As whoever watches the server sees it, without what only the engine itself can tell."""
         leased = {name or "base": count for name, count in self.leased.items() if count}
-        return EngineFigures(str(self.weights), self.view().state, self.bytes(), self.fallen, leased)
+        return EngineFigures(str(self.place), self.view().state, self.bytes(), self.fallen, leased)
 
     def end(self) -> None:
         """End the process; its adapters are gone with it."""
@@ -117,5 +121,5 @@ class Running:
         self.retry_at = clock + wait
         story = process.story()
         self.fault = None if served else story
-        log.error("engine died", weights=str(self.weights), story=story, retry_in=wait)
+        log.error("engine died", engine=str(self.place), story=story, retry_in=wait)
         self.end()

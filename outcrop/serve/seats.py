@@ -11,7 +11,7 @@ from outcrop.catalog.catalog import Catalog, effective_weights
 from outcrop.catalog.origin import origin_of_custom
 from outcrop.errors import OutcropError
 from outcrop.records import CUSTOM_MODEL, Deployment, Throughput, kind_of
-from outcrop.serve.wants import Seat, Want
+from outcrop.serve.wants import Place, Seat, Want
 from outcrop.store.store import Store
 
 
@@ -72,7 +72,7 @@ class Seating:
         row = self.catalog.find(identifier)
         if row is None:
             raise OutcropError(f"the catalogue has no model {identifier}")
-        return Seat(self.catalog.weights_folder(effective_weights(row, self.store.models)))
+        return Seat(Place(self.catalog.weights_folder(effective_weights(row, self.store.models)), row.engine))
 
     def rate(self, throughput: Throughput) -> int:
         """Tokens a minute that a throughput's units admit together."""
@@ -88,4 +88,6 @@ class Seating:
         if model is None:
             raise OutcropError(f"there is no model {arn}")
         found = origin_of_custom(self.catalog, model, self.models)
-        return Seat(found.base) if found.adapter is None else Seat(found.base, model.id, found.adapter)
+        row = self.catalog.find(model.base_model_id)
+        place = Place(found.base, row.engine if row else "")
+        return Seat(place) if found.adapter is None else Seat(place, model.id, found.adapter)

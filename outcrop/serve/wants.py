@@ -8,12 +8,23 @@ from typing import Literal
 EngineState = Literal["loading", "serving", "down"]
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a model is served: an engine over these weights, and an adapter on it."""
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """One engine: the weights that it holds, and what runs them. It serves a base and all its adapters."""
 
     weights: Path
-    """Also the engine's key: one engine serves a base and all its adapters."""
+    command: str = ""
+    """What starts another engine than ours, as the catalogue's row has it."""
+
+    def __str__(self) -> str:
+        return f"{self.weights}, {self.command}" if self.command else str(self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a model is served: an engine, and an adapter on it."""
+
+    place: Place
     adapter: str | None = None
     """The adapter's name on the engine; None: the weights as they are."""
     folder: Path | None = None
@@ -61,7 +72,7 @@ class Traffic:
 class Engine:
     """An engine as the moves see it."""
 
-    weights: Path
+    place: Place
     state: EngineState
     adapters: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)

@@ -40,7 +40,7 @@ def chunks(
 
 
 def leases(world: World) -> int:
-    return sum(world.fleet._engines[world.base].leased.values())
+    return sum(world.fleet._engines[world.place].leased.values())
 
 
 def test_closing_what_was_never_begun_ends_the_lease(world: World) -> None:

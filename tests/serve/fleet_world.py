@@ -13,6 +13,7 @@ import httpx
 from outcrop.catalog.catalog import Catalog
 from outcrop.records import Deployment, Job, Model, Prompt, Throughput
 from outcrop.serve.fleet import Fleet
+from outcrop.serve.wants import Place
 from outcrop.store.database import Database
 from outcrop.store.store import Store
 from tests.store.resources import LONG_ID, REGION, deployment, job, model, throughput
@@ -54,7 +55,7 @@ class World:
         (root / "logs").mkdir()
         database = Database("sqlite://")
         database.create()
-        self.store, self.catalog = Store.over(database), CATALOG
+        self.store, self.catalog = Store.over(database), options.pop("catalog", CATALOG)
         self.base = write_weights(root / "base")
         self.store.models.use_weights(LONG_ID, str(self.base))
         self.options = options
@@ -70,6 +71,11 @@ class World:
             now=now,
             **told,
         )
+
+    @property
+    def place(self) -> Place:
+        """Our own engine over the base's weights."""
+        return Place(self.base)
 
     def close(self) -> None:
         self.fleet.stop()
@@ -143,13 +149,13 @@ class World:
         """Processes of the engines over these weights, or of all."""
         running = [
             engine.process.pid
-            for path, engine in self.fleet._engines.items()
-            if engine.process is not None and weights in (None, path)
+            for place, engine in self.fleet._engines.items()
+            if engine.process is not None and weights in (None, place.weights)
         ]
         return sorted(running)
 
     def health(self, weights: Path) -> dict[str, Any]:
-        line = self.fleet._engines[weights].line
+        line = self.fleet._engines[Place(weights)].line
         assert line is not None
         answer: dict[str, Any] = httpx.get(f"{line.url}/health", trust_env=False).json()
         return answer

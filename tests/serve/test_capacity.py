@@ -36,20 +36,20 @@ def unit(world: World) -> int:
 def test_an_engine_is_measured_once_and_the_measurement_is_kept(measured: World) -> None:
     arn = measured.provision(1, BASE_ARN)
     settled = measured.settle(arn)
-    found = capacities(measured).known(measured.base)
+    found = capacities(measured).known(measured.place)
     assert found is not None
     assert found.tokens_per_minute > 0
     asked = measured.health(measured.base)["asked"] if measured.pids() else 0
     if settled.status == "InService":
         assert asked == 8 + 1
     second = measured.settle(measured.provision(2, BASE_ARN))
-    assert capacities(measured).known(measured.base) == found
+    assert capacities(measured).known(measured.place) == found
     assert {settled.status, second.status} <= {"InService", "Failed"}
 
 
 def test_it_counts_the_tokens_of_all_callers_by_the_minute(world: World) -> None:
     world.serve(1, BASE_ARN)
-    line = world.fleet._engines[world.base].line
+    line = world.fleet._engines[world.place].line
     assert line is not None
     before = world.health(world.base)["asked"]
     rate = measure(line, "base")
@@ -80,42 +80,42 @@ def test_a_measurement_that_fails_is_not_repeated_at_once(world: World) -> None:
     clock = iter([0.0, 0.0, 0.9, 1.0, 1.0, 2.9, 3.0, 3.0])
     custom = world.model()
     world.serve(1, custom.arn)
-    line = world.fleet._engines[world.base].line
+    line = world.fleet._engines[world.place].line
     assert line is not None
     known = replace(capacities(world), clock=lambda: next(clock))
     (world.root / "models" / custom.id / "busy").touch()
     asked = [world.health(world.base)["asked"]]
     # In vain at 0; at 0.9 nothing is tried; in vain again at 1; nothing at 2.9, as the pause has doubled; then at 3.
     for _ in range(5):
-        known.find_out(world.base, line, custom.id, lambda: Traffic(0, 0))
+        known.find_out(world.place, line, custom.id, lambda: Traffic(0, 0))
         asked.append(world.health(world.base)["asked"])
     tried = [before < after for before, after in pairwise(asked)]
     assert tried == [True, False, True, False, True]
-    assert known.known(world.base) is None
+    assert known.known(world.place) is None
 
 
 @pytest.mark.parametrize("beside", ["before", "meanwhile"])
 def test_what_was_measured_beside_others_admits_and_never_refuses(world: World, beside: str) -> None:
     world.serve(1, BASE_ARN)
-    line = world.fleet._engines[world.base].line
+    line = world.fleet._engines[world.place].line
     assert line is not None
     clock = [0.0]
     known = replace(capacities(world), clock=lambda: clock[0])
     seen = iter([Traffic(1, 1), Traffic(1, 1)] if beside == "before" else [Traffic(0, 1), Traffic(0, 2)])
-    known.find_out(world.base, line, "base", lambda: next(seen))
-    assert known.known(world.base) is None
-    least = known._least[world.base].tokens_per_minute
+    known.find_out(world.place, line, "base", lambda: next(seen))
+    assert known.known(world.place) is None
+    least = known._least[world.place].tokens_per_minute
     fitting, greedy = throughput(2, units=0), throughput(3, units=least // unit(world) + 1)
-    assert known.kept(fitting, world.base)
-    assert not known.kept(greedy, world.base)
+    assert known.kept(fitting, world.place)
+    assert not known.kept(greedy, world.place)
     assert known.excess(BASE_ARN, LONG_ID, greedy.units) is None
     # Once the engine is alone the measurement counts for good.
     clock[0] = 1.0
-    known.find_out(world.base, line, "base", lambda: Traffic(0, 3))
-    found = known.known(world.base)
+    known.find_out(world.place, line, "base", lambda: Traffic(0, 3))
+    found = known.known(world.place)
     assert found is not None
     with pytest.raises(TooMuch, match="are more than the"):
-        known.kept(replace(greedy, units=found.tokens_per_minute // unit(world) + 1), world.base)
+        known.kept(replace(greedy, units=found.tokens_per_minute // unit(world) + 1), world.place)
 
 
 def test_promises_of_different_engines_share_one_machine(world: World) -> None:
@@ -139,7 +139,7 @@ def test_promises_of_different_engines_share_one_machine(world: World) -> None:
 def test_another_machine_is_measured_anew(world: World) -> None:
     known = capacities(world)
     world.store.capacities.put(str(world.base), "elsewhere, 1 CPUs", Capacity(1, at(0)))
-    assert known.known(world.base) is None
+    assert known.known(world.place) is None
     assert known.excess(BASE_ARN, LONG_ID, 10**6) is None
 
 

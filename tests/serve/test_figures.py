@@ -86,7 +86,7 @@ def test_engines_are_told_as_they_are(world: World, meter: Meter) -> None:
 
 def test_what_leases_change_is_read_under_their_lock(world: World) -> None:
     arn = world.serve(1, BASE_ARN)
-    engine, lock = world.fleet._engines[world.base], world.fleet._lock
+    engine, lock = world.fleet._engines[world.place], world.fleet._lock
     held: list[bool] = []
 
     class Watched(Counter[str | None]):

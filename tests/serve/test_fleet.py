@@ -78,7 +78,7 @@ def test_an_engine_full_of_other_callers_does_not_fail_a_new_throughput(world: W
     busy = world.root / "models" / custom.id / "busy"
     busy.touch()
     arn = world.provision(1, custom.arn)
-    until(lambda: world.pids() and world.fleet._engines[world.base].line is not None)
+    until(lambda: world.pids() and world.fleet._engines[world.place].line is not None)
     until(lambda: world.health(world.base)["asked"] >= 2)
     assert world.throughput(arn).status == "Creating"
     busy.unlink()
@@ -210,7 +210,7 @@ def test_a_lease_upon_an_engine_that_is_gone_says_try_again(world: World) -> Non
         # It must not come back before this test has asked: on the same port, by chance, it would answer.
         (world.base / "broken").write_text("never again")
         os.kill(pid, signal.SIGKILL)
-        until(lambda: world.fleet._engines[world.base].line is None)
+        until(lambda: world.fleet._engines[world.place].line is None)
         with pytest.raises(ModelNotReadyException):
             lease.line.complete(lease.model, prompt("hello"))
         with pytest.raises(ModelNotReadyException):
@@ -362,7 +362,7 @@ def test_many_callers_at_once_and_no_lease_is_left(world: World) -> None:
     with ThreadPoolExecutor(16) as callers:
         answers = list(callers.map(lambda number: world.ask(arn, f"number {number}"), range(100)))
     assert answers == [f"{custom.id}: number {number}" for number in range(100)]
-    assert not any(world.fleet._engines[world.base].leased.values())
+    assert not any(world.fleet._engines[world.place].leased.values())
 
 
 def test_a_fault_of_the_store_does_not_end_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

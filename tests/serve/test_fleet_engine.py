@@ -12,7 +12,7 @@ import pytest
 
 from outcrop.errors import ValidationException
 from outcrop.serve import process
-from outcrop.serve.fleet import OWN_ENGINE
+from outcrop.serve.own import PROGRAM
 from tests.engines.tiny import write_adapter, write_llama, write_qwen
 from tests.serve.fleet_world import World, alive, prompt, until
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
@@ -22,7 +22,7 @@ from tests.store.resources import BASE_ARN, LONG_ID, REGION
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A Llama behind the base's id."""
     root = tmp_path_factory.mktemp("real")
-    world = World(root, program=OWN_ENGINE, on_demand_wait=60.0)
+    world = World(root, program=PROGRAM, on_demand_wait=60.0)
     shutil.rmtree(world.base)
     write_llama(world.base)
     world.fleet.start()
@@ -81,7 +81,7 @@ def test_a_killed_engine_comes_back_with_its_adapters(real: World) -> None:
 
 
 def test_weights_that_do_not_run_fail_with_the_engine_s_own_words(tmp_path: Path) -> None:
-    world = World(tmp_path, program=OWN_ENGINE)
+    world = World(tmp_path, program=PROGRAM)
     world.fleet.start()
     try:
         arn = world.provision(1, BASE_ARN)
@@ -94,7 +94,7 @@ def test_weights_that_do_not_run_fail_with_the_engine_s_own_words(tmp_path: Path
 
 def test_an_engine_that_loads_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "END_SECONDS", 600.0)
-    world = World(tmp_path, program=OWN_ENGINE)
+    world = World(tmp_path, program=PROGRAM)
     world.fleet.start()
     world.provision(1, BASE_ARN)
     until(world.pids)

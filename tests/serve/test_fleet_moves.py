@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from outcrop.serve.moves import Fail, Load, Move, Serve, Start, Stop, Unload, moves
-from outcrop.serve.wants import Engine, Seat, Want
+from outcrop.serve.wants import Engine, Place, Seat, Want
 
-A, B = Path("/a"), Path("/b")
+A, B = Place(Path("/a")), Place(Path("/b"))
 BASE = Seat(A)
 RED, BLUE = Seat(A, "red", Path("/red")), Seat(A, "blue", Path("/blue"))
 FULL = Seat(B)
@@ -85,4 +85,4 @@ def updating(*seats: Seat) -> Want:
     ],
 )
 def test_moves(wants: list[Want], engines: list[Engine], expected: list[Move]) -> None:
-    assert moves(wants, {engine.weights: engine for engine in engines}, clock=7.0) == expected
+    assert moves(wants, {engine.place: engine for engine in engines}, clock=7.0) == expected

@@ -22,13 +22,14 @@ from outcrop.errors import (
 )
 from outcrop.records import Piece
 from outcrop.serve.line import Line
-from outcrop.serve.process import EngineCommand, EngineProcess
+from outcrop.serve.own import OwnEngine
+from outcrop.serve.process import EngineProcess
 from tests.serve.fleet_world import ECHO, prompt, until, write_weights
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[EngineProcess]:
-    command = EngineCommand(ECHO).line(write_weights(tmp_path / "weights"), "base", tmp_path / "ready")
+    command = OwnEngine(ECHO).command(write_weights(tmp_path / "weights"), "base", tmp_path / "ready")
     process = EngineProcess(command, tmp_path / "log", tmp_path / "ready")
     until(lambda: process.state() == "serving")
     yield process

@@ -108,7 +108,7 @@ def test_what_loads_longer_than_it_is_kept_is_there_for_who_tries_again(tmp_path
     try:
         with pytest.raises(ModelNotReadyException):
             world.ask(LONG_ID)
-        until(lambda: world.fleet._engines[world.base].line is not None)
+        until(lambda: world.fleet._engines[world.place].line is not None)
         time.sleep(1)
         assert world.ask(LONG_ID) == "hello"
         until(lambda: not world.pids())
@@ -269,7 +269,7 @@ def test_what_an_engine_really_holds_counts(tmp_path: Path) -> None:
     world.fleet.start()
     try:
         world.serve(1, BASE_ARN)
-        held = world.fleet._engines[world.base].bytes()
+        held = world.fleet._engines[world.place].bytes()
         assert held > 2 * 10**6
         made = world.model(1, method="full")
         failed = world.settle(world.provision(2, made.arn))

@@ -138,5 +138,5 @@ def test_an_engine_that_dies_again_and_again_is_started_more_and_more_slowly(wor
 
 
 def until_up(world: World) -> list[int]:
-    until(lambda: world.fleet._engines[world.base].line is not None)
+    until(lambda: world.fleet._engines[world.place].line is not None)
     return world.pids()

@@ -6,27 +6,27 @@ from pathlib import Path
 import pytest
 
 from outcrop.serve.moves import Evict, Fail, Load, Move, Refuse, Start, Stop, moves
-from outcrop.serve.wants import Engine, Seat, Want
+from outcrop.serve.wants import Engine, Place, Seat, Want
 
-A, B, C = Path("/a"), Path("/b"), Path("/c")
+A, B, C = Place(Path("/a")), Place(Path("/b")), Place(Path("/c"))
 NEEDS = {A: 40, B: 40, C: 40}
 BUDGET = 100
 
 
-def throughput(weights: Path, status: str = "InService") -> Want:
-    return Want(f"pt{weights}", status, (Seat(weights),), provisioned=True)  # type: ignore[arg-type]
+def throughput(place: Place, status: str = "InService") -> Want:
+    return Want(f"pt{place}", status, (Seat(place),), provisioned=True)  # type: ignore[arg-type]
 
 
-def asked(weights: Path, at: float, *, waited: bool = False) -> Want:
-    return Want(f"od{weights}", "OnDemand", (Seat(weights),), last_asked=at, waited=waited)
+def asked(place: Place, at: float, *, waited: bool = False) -> Want:
+    return Want(f"od{place}", "OnDemand", (Seat(place),), last_asked=at, waited=waited)
 
 
-def deploying(weights: Path) -> Want:
-    return Want(f"dep{weights}", "Creating", (Seat(weights),))
+def deploying(place: Place) -> Want:
+    return Want(f"dep{place}", "Creating", (Seat(place),))
 
 
-def up(weights: Path, held: int = 40) -> Engine:
-    return Engine(weights, "serving", bytes=held)
+def up(place: Place, held: int = 40) -> Engine:
+    return Engine(place, "serving", bytes=held)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def up(weights: Path, held: int = 40) -> Engine:
     ],
 )
 def test_room(wants: list[Want], engines: list[Engine], expected: list[Move]) -> None:
-    assert moves(wants, {engine.weights: engine for engine in engines}, 9.0, budget=BUDGET, needs=NEEDS) == expected
+    assert moves(wants, {engine.place: engine for engine in engines}, 9.0, budget=BUDGET, needs=NEEDS) == expected
 
 
 def test_what_never_fits_is_told_with_the_figures() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from outcrop.serve.process import EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, SETTLED_SECONDS, Running
+from outcrop.serve.wants import Place
 from tests.serve.fleet_world import alive, until
 
 SERVES = """
@@ -36,7 +37,7 @@ def die(engine: Running) -> None:
 
 
 def test_each_death_doubles_the_wait_up_to_a_minute(tmp_path: Path) -> None:
-    engine, waits = Running(tmp_path), []
+    engine, waits = Running(Place(tmp_path)), []
     for clock in range(0, 900, 100):
         start(engine, DIES, tmp_path)
         assert engine.look(float(clock)) == "died"
@@ -48,7 +49,7 @@ def test_each_death_doubles_the_wait_up_to_a_minute(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("up", "wait"), [(SETTLED_SECONDS - 1, 2.0), (SETTLED_SECONDS + 1, 0.5)])
 def test_an_engine_that_stayed_up_is_forgiven(tmp_path: Path, up: float, wait: float) -> None:
-    engine = Running(tmp_path, deaths=2)
+    engine = Running(Place(tmp_path), deaths=2)
     start(engine, SERVES, tmp_path)
     assert engine.look(5.0) == "serves"
     assert engine.line is not None
@@ -61,7 +62,7 @@ def test_an_engine_that_stayed_up_is_forgiven(tmp_path: Path, up: float, wait: f
 
 
 def test_the_story_is_of_this_start_only_and_fits_a_failure_message(tmp_path: Path) -> None:
-    engine = Running(tmp_path)
+    engine = Running(Place(tmp_path))
     (tmp_path / "log").write_text("an older start\n")
     start(engine, DIES, tmp_path)
     engine.look(0.0)

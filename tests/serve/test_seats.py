@@ -9,7 +9,7 @@ from outcrop.catalog.catalog import Catalog
 from outcrop.errors import OutcropError
 from outcrop.records import Model
 from outcrop.serve.seats import Seating
-from outcrop.serve.wants import Seat
+from outcrop.serve.wants import Place, Seat
 from outcrop.store.database import Database
 from outcrop.store.store import Store
 from tests.store.resources import LONG_ID, job, model
@@ -45,16 +45,16 @@ def other_weights(folder: Path) -> Path:
 def test_every_generation_of_adapters_shares_the_engine_of_its_base(seating: Seating, tmp_path: Path) -> None:
     adapters = [keep(seating, model(number)) for number in (1, 2, 3)]
     seats = [seating.of_model(made.arn) for made in adapters]
-    assert seats == [Seat(BUNDLED, made.id, seating.models / made.id) for made in adapters]
+    assert seats == [Seat(Place(BUNDLED), made.id, seating.models / made.id) for made in adapters]
     folder = other_weights(tmp_path / "other")
     seating.store.models.use_weights(LONG_ID, str(folder))
     assert [seating.of_model(made.arn) for made in adapters] == seats
-    assert seating.of_model(LONG_ID) == Seat(folder)
+    assert seating.of_model(LONG_ID) == Seat(Place(folder))
 
 
 def test_a_whole_model_has_an_engine_of_its_own(seating: Seating) -> None:
     whole = keep(seating, replace(model(1), method="full"))
-    assert seating.of_model(whole.arn) == Seat(seating.models / whole.id)
+    assert seating.of_model(whole.arn) == Seat(Place(seating.models / whole.id))
 
 
 def test_what_is_missing_is_named(seating: Seating, tmp_path: Path) -> None:

@@ -62,12 +62,12 @@ def test_an_engine_that_starts_again_is_as_large_as_its_weights_are_now(tmp_path
     world = World(tmp_path, memory=100, size=size)
     try:
         (world.base / "config.json").write_text(json.dumps({"bytes": 7}))
-        world.fleet._start_engine(world.base)
-        running = world.fleet._engines[world.base]
+        world.fleet._start_engine(world.place)
+        running = world.fleet._engines[world.place]
         assert running.need == 7
         running.end()
         write(world.base, 9)
-        world.fleet._start_engine(world.base)
+        world.fleet._start_engine(world.place)
         assert running.need == 9
     finally:
         world.close()
