@@ -57,7 +57,8 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_loop(
     with world.store.database.write() as connection:
         connection.exec_driver_sql("ALTER TABLE customization_jobs RENAME TO away")
     world.scheduler.start()
-    time.sleep(0.2)
+    wait(lambda: "the job loop met a fault" in [entry["event"] for entry in logged])
+    time.sleep(0.1)  # some more looks, which have nothing new to say
     with world.store.database.write() as connection:
         connection.exec_driver_sql("ALTER TABLE away RENAME TO customization_jobs")
     wait(lambda: world.now(job).status == "Completed")
