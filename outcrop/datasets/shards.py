@@ -75,17 +75,13 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path) -> "Shard":
-        """Map a shard that write_shard has finished.
+        """Map a shard that write_shard has finished; raises OutcropError for one of another version.
 
-        Raises OutcropError for one of another version, Damaged where its bytes are not those that were written.
+        Its bytes are trusted: what an earlier process left behind goes through verify() first.
         """
         notes = _notes(folder)
         if notes["version"] != VERSION:
             raise OutcropError(f"the tokens in {folder} were made by another version of outcrop; start the job again")
-        # Those of before checksums have none.
-        for name, told in notes.get("checksums", {}).items():
-            if not (folder / name).is_file() or checksum(folder / name) != told:
-                raise Damaged(f"the tokens in {folder} are damaged: {name} is not what was written")
         return cls(
             tokens=np.load(folder / "tokens.npy", mmap_mode="r"),
             scored=np.load(folder / "scored.npy", mmap_mode="r"),
@@ -141,6 +137,14 @@ class Shard:
     def _bounds(self, index: int) -> tuple[int, int]:
         place = index if self.chosen is None else self.chosen[index]
         return int(self.offsets[place]), int(self.offsets[place + 1])
+
+
+def verify(folder: Path) -> None:
+    """Read a whole shard; raises Damaged where its bytes are not those that write_shard left."""
+    # Those of before checksums have none.
+    for name, told in _notes(folder).get("checksums", {}).items():
+        if not (folder / name).is_file() or checksum(folder / name) != told:
+            raise Damaged(f"the tokens in {folder} are damaged: {name} is not what was written")
 
 
 def _notes(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from outcrop.datasets.formats import FORMATS, Fault
 from outcrop.datasets.lengths import lengths_of
 from outcrop.datasets.overlap import overlap
 from outcrop.datasets.report import KEPT_FAULTS, Report, failure_message
-from outcrop.datasets.shards import Damaged, Shard, write_shard
+from outcrop.datasets.shards import Damaged, Shard, verify, write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
@@ -153,7 +153,7 @@ def taken_in(directory: Path) -> list[Dataset]:
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise Damaged(f"{notes} is not what was written ({error})") from error
     for dataset in found:
-        Shard.open(directory / "plan" / dataset.shard)
+        verify(directory / "plan" / dataset.shard)
     return found
 
 

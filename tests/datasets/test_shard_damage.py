@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outcrop.datasets.shards import Damaged, Shard, write_shard
+from outcrop.datasets.shards import Damaged, Shard, verify, write_shard
 from outcrop.datasets.tokens import Encoder
 from tests.power import PowerWatch
 
@@ -40,7 +40,7 @@ def test_a_shard_that_lost_its_bytes_is_refused(tmp_path: Path, name: str, harm:
     else:
         path.unlink()
     with pytest.raises(Damaged, match="damaged"):
-        Shard.open(path.parent)
+        verify(path.parent)
 
 
 def test_a_shard_of_before_checksums_is_read(tmp_path: Path) -> None:
@@ -48,4 +48,5 @@ def test_a_shard_of_before_checksums_is_read(tmp_path: Path) -> None:
     notes = json.loads((shard / "shard.json").read_text())
     del notes["checksums"]
     (shard / "shard.json").write_text(json.dumps(notes))
+    verify(shard)
     assert len(Shard.open(shard)) == 50
