@@ -128,12 +128,28 @@ def settings_for(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def told(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of all runs of a file."""
+    return settings_for(options, options.seeds[0]) | {"seed": "each run's own"}
+
+
+def earlier(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """The runs that the file holds; runs of other settings have no common mean, and are not mixed with these."""
+    if not options.out.exists():
+        return {}
+    document = json.loads(options.out.read_text())
+    if document["settings"] != told(options):
+        raise SystemExit(f"{options.out} holds runs of other settings: name another file by --out, or remove it")
+    found: dict[str, list[dict[str, Any]]] = document["runs"]
+    return found
+
+
 def summary(runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> dict[str, Any]:
     """The file's content."""
     means = {side: statistics.mean(run["accuracy"] for run in found) for side, found in runs.items() if found}
     return {
         "what": "banking77: exact match of the intent on 3,080 unseen questions, greedy",
-        "settings": settings_for(options, options.seeds[0]) | {"seed": "each run's own"},
+        "settings": told(options),
         "machine": machine("outcrop", "torch", "transformers", "peft"),
         "rivals": (RIVALS / "requirements.txt").read_text().splitlines()[3:],
         "mean_accuracy": means,
@@ -151,13 +167,12 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-5, help="as Titan counts it (default 1e-5)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sides", nargs="+", choices=["outcrop", "trl+peft"], default=["outcrop", "trl+peft"])
-    parser.add_argument("--out", type=Path, default=RESULT, help="runs that it holds already are kept")
+    parser.add_argument("--out", type=Path, default=RESULT, help="runs of these settings that it holds are not done again")
     options = parser.parse_args()
     # For both sides: on a machine that does other things too, threads that spin for each other cost ten times the time.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     rival = str(options.rivals.absolute())
-    before = json.loads(options.out.read_text())["runs"] if options.out.exists() else {}
-    runs: dict[str, list[dict[str, Any]]] = {"outcrop": [], "trl+peft": [], **before}
+    runs: dict[str, list[dict[str, Any]]] = {"outcrop": [], "trl+peft": [], **earlier(options)}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         encoder = Encoder.read(Catalog.load().weights_folder(WEIGHTS))
@@ -172,6 +187,8 @@ def main() -> None:
             for seed in options.seeds:
                 settings = settings_for(options, seed)
                 for side in options.sides:
+                    if any(done["seed"] == seed for done in runs[side]):
+                        continue
                     run = ours if side == "outcrop" else theirs
                     place = home / "data" if side == "outcrop" else home
                     runs[side].append(run(options.data, place, settings, rival))
