@@ -167,7 +167,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-5, help="as Titan counts it (default 1e-5)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sides", nargs="+", choices=["outcrop", "trl+peft"], default=["outcrop", "trl+peft"])
-    parser.add_argument("--out", type=Path, default=RESULT, help="runs of these settings that it holds are not done again")
+    parser.add_argument(
+        "--out", type=Path, default=RESULT, help="runs of these settings that it holds are not done again"
+    )
     options = parser.parse_args()
     # For both sides: on a machine that does other things too, threads that spin for each other cost ten times the time.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
