@@ -91,6 +91,7 @@ name = "Legal"
 weights = "/models/Llama-3.2-1B"
 body = "llama"
 inference = { max_tokens = 4096 }
+engine = "vllm serve --dtype bfloat16"    # instead of our own engine; see below
 
 [models."my.legal-v1".customizations.FINE_TUNING]
 format = "conversation"
@@ -105,6 +106,14 @@ max_sum_records = 10_000
 `weights` and `body` are all that a model must say. Its ids look like AWS's: lower-case letters, digits and hyphens,
 one dot, and up to two parts after colons. Without `customizations` it can be fine-tuned, on lines that go with its body
 (`messages` for `claude-messages`, `conversation` for `nova`, else `prompt-completion`), and pre-trained further.
+
+`engine` has vLLM serve the model and its custom models: the command that starts it, with whatever options of vLLM's
+suit the machine (`/opt/vllm/bin/vllm serve --gpu-memory-utilization 0.4`, `env CUDA_VISIBLE_DEVICES=1 vllm serve`). A
+relative path of the program is read from where this file lies. The server adds the weights, a socket, a key, and room
+for adapters: `--max-loras 16`, `--max-cpu-loras 256` and `--max-lora-rank 64` unless the command says otherwise. Custom
+models are loaded and dropped while it runs. What differs from our own engine stands in
+[decisions](../decisions/serving.md#vllm). Nobody has run vLLM itself behind this server yet: what is tested is a
+stand-in that takes its command line and speaks its verbs.
 
 A table with the id of one of ours is laid over it, member by member; so are the tables that rows share by name
 (`[hyperparameters.llama]`, `[quotas.claude]`, …). Whatever is misspelt or out of its range is refused at the start,

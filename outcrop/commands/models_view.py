@@ -32,6 +32,8 @@ class Listed:
     """What really runs, by name."""
     stands_in: bool
     """Whether those are the bundled weights and not any of the model's own kind."""
+    engine: str = ""
+    """The command that serves them; empty: our own engine."""
     parameters: int | None = None
     bytes: int | None = None
     dtype: str | None = None
@@ -54,7 +56,7 @@ def listed(row: FoundationModel, choices: WeightsChoice, catalog: Catalog) -> Li
         known = {"parameters": seen.parameters, "bytes": seen.bytes, "dtype": seen.dtype, "context": seen.context}
     except OutcropError as fault:
         known = {"missing": str(fault)}
-    return Listed(row.long_id, row.name, row.provider, kinds, name, name.startswith("bundled:"), **known)
+    return Listed(row.long_id, row.name, row.provider, kinds, name, name.startswith("bundled:"), row.engine, **known)
 
 
 def show_list(console: Console, rows: list[Listed]) -> None:
@@ -67,8 +69,11 @@ def show_list(console: Console, rows: list[Listed]) -> None:
         ways = "\n".join(_way(kind, form) for kind, form in row.customizations.items())
         size = "[red]missing[/red]" if row.missing else count(row.parameters or 0)
         stands_in = "[yellow]stands in[/yellow], " if row.stands_in else ""
+        served = f"\non {escape(row.engine)}" if row.engine else ""
         table.add_row(
-            f"{row.id}\n[dim]{escape(row.name)}[/dim]", ways, f"{escape(_short(row.weights))}\n{stands_in}{size}"
+            f"{row.id}\n[dim]{escape(row.name)}[/dim]",
+            ways,
+            f"{escape(_short(row.weights))}\n{stands_in}{size}{served}",
         )
     console.print(table)
     for fault in dict.fromkeys(row.missing for row in rows if row.missing):
