@@ -20,6 +20,7 @@ from tests.serve.vllm.standin_line import SERVE
 
 WEIGHTS, SOCKET = Path("/weights"), Path("/s/vllm.sock")
 OURS = ["--max-loras", "16", "--max-cpu-loras", "256", "--max-lora-rank", "64", "--generation-config", "vllm"]
+OWN = ["--max_lora_rank=128", "--no-enable-lora", "--max-loras", "2"]
 LAST = ["--served-model-name", "base", "--uds", "/s/vllm.sock"]
 
 
@@ -33,24 +34,8 @@ LAST = ["--served-model-name", "base", "--uds", "/s/vllm.sock"]
         ),
         # The row's own words stand in for ours, however they are spelled.
         (
-            ["vllm", "serve", "--max_lora_rank=128", "--no-enable-lora", "--max-loras", "2"],
-            [
-                "vllm",
-                "serve",
-                "/weights",
-                "--max-cpu-loras",
-                "256",
-                "--generation-config",
-                "vllm",
-                "--max_lora_rank=128",
-                "--no-enable-lora",
-                "--max-loras",
-                "2",
-                "--served-model-name",
-                "base",
-                "--uds",
-                "/s/vllm.sock",
-            ],
+            ["vllm", "serve", *OWN],
+            ["vllm", "serve", "/weights", "--max-cpu-loras", "256", "--generation-config", "vllm", *OWN, *LAST],
         ),
     ],
 )
