@@ -51,12 +51,11 @@ def _singles(batch: Batch, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
     grouped = query.view(query.shape[0], layer[0].shape[0], -1, query.shape[2])
     if query.device.type != "cpu":
         return _gathered(batch, layer, rule, grouped).flatten(1, 2)
-    found = []
-    for row, part in enumerate(batch.parts[: batch.single]):
-        first = 0 if rule.window is None else max(0, part.end - rule.window)
-        length = part.end - first
-        k, v = (one.narrow(1, part.place + first, length).unsqueeze(0) for one in layer)
-        found.append(_scored(grouped[row : row + 1], k, v, rule, None))
+    keys, values = (one.unsqueeze(0) for one in layer)
+    found = [
+        _scored(row, keys.narrow(2, start, length), values.narrow(2, start, length), rule, None)
+        for row, (start, length) in zip(grouped.split(1), batch.stretches(rule.window), strict=True)
+    ]
     return torch.cat(found).flatten(1, 2)
 
 

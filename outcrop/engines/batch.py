@@ -60,6 +60,7 @@ class Batch:
     device: torch.device
     masks: dict[Any, Tensor] = field(default_factory=dict)
     """What attention keeps of one layer for the next."""
+    _stretches: dict[int | None, list[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parts: Sequence[Part], device: torch.device) -> "Batch":
@@ -93,6 +94,16 @@ class Batch:
         for part in self.parts[self.single :]:
             found.append(Chunk(row, len(part.tokens), part.start, part.place))
             row += len(part.tokens)
+        return found
+
+    def stretches(self, window: int | None) -> list[tuple[int, int]]:
+        """Where the keys lie that each single row sees, and how many: all before it, or as many as the window has."""
+        found = self._stretches.get(window)
+        if found is None:
+            parts = self.parts[: self.single]
+            seen = [part.end if window is None else min(part.end, window) for part in parts]
+            found = [(part.place + part.end - length, length) for part, length in zip(parts, seen, strict=True)]
+            self._stretches[window] = found
         return found
 
     @cached_property
