@@ -3,10 +3,11 @@
     python -m outcrop.serve.keeper --weights DIR --name NAME --ready FILE -- vllm serve --dtype bfloat16
 
 Starts it on a socket in a folder that nobody else may enter, writes the ready file, JSON {"socket", "pid"}, once
-/health says so, and ends it when standard input ends: vLLM itself would outlive whoever started it. At SIGTERM it is
-ended at once. The key of OUTCROP_ENGINE_KEY goes on as VLLM_API_KEY. What vLLM writes is passed on; the lines of it
-that name an error are said again at its end, with the command and the exit status, as the reason of a failed start
-often stands thousands of lines before its last. Knows one command; nothing of models or requests.
+/health says so, and ends it when standard input ends: vLLM itself would outlive whoever started it, and its engine
+would outlive vLLM and hold the GPU. So all of them share the keeper's process group, which is swept at the end. At
+SIGTERM it ends at once. The key of OUTCROP_ENGINE_KEY goes on as VLLM_API_KEY. What vLLM writes is passed on; the
+lines of it that name an error are said again at its end, with the command and the exit status, as the reason of a
+failed start often stands thousands of lines before its last. Knows one command; nothing of models or requests.
 """
 
 import argparse
@@ -95,8 +96,6 @@ class Kept:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment(key),
-            # It starts processes of its own: they are ended together.
-            process_group=0,
             # There are no threads yet. Without this, a keeper that is killed would leave it behind.
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
@@ -106,18 +105,15 @@ class Kept:
         """The process id."""
         return self._process.pid
 
-    def signal(self, number: signal.Signals) -> None:
-        """To it and whatever it started."""
-        try:
-            os.killpg(self._process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return  # They have ended; macOS says it the second way.
-
     def stop(self) -> None:
         """Let it end, and see to it that it does."""
-        self.signal(signal.SIGTERM)
+        self._process.terminate()
         time.sleep(GRACE_SECONDS)
-        self.signal(signal.SIGKILL)
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
 
     def pass_on(self) -> None:
         """All that it writes onto our own output, until it ends."""
@@ -139,10 +135,11 @@ class Kept:
         return code if code >= 0 else 128 - code
 
 
-def follow_parent(kept: Kept) -> None:
+def follow_parent(kept: Kept, unwanted: threading.Event) -> None:
     """End it when our standard input ends."""
     while os.read(0, 4096):
         pass
+    unwanted.set()
     kept.stop()
 
 
@@ -160,10 +157,8 @@ def tell_when_healthy(socket: Path, ready: Path, pid: int) -> None:
     replace_file(ready, msgspec.json.encode({"socket": str(socket), "pid": pid}).decode())
 
 
-def keep(words: Sequence[str], weights: Path, name: str, ready: Path, folder: Path) -> int:
-    """Run it to its end; our exit status."""
-    socket = folder / "vllm.sock"
-    line = command(words, weights, name, socket)
+def keep(line: Sequence[str], socket: Path, ready: Path, unwanted: threading.Event) -> int:
+    """Run it to its end; our exit status. unwanted: set once nobody wants it any more."""
     shown = shlex.join(line)
     print(shown, flush=True)
     try:
@@ -172,23 +167,19 @@ def keep(words: Sequence[str], weights: Path, name: str, ready: Path, folder: Pa
         print(f"`{shown}` cannot be started: {fault}", flush=True)
         return NOT_FOUND
     try:
-        for work in (partial(follow_parent, kept), partial(tell_when_healthy, socket, ready, kept.pid)):
+        for work in (partial(follow_parent, kept, unwanted), partial(tell_when_healthy, socket, ready, kept.pid)):
             threading.Thread(target=work, daemon=True).start()
         output = threading.Thread(target=kept.pass_on, daemon=True)
         output.start()
         # Its own end, not its output's: what it started may hold that open, and is ended with it.
         code = kept.wait()
     finally:
-        kept.signal(signal.SIGKILL)
+        kept.kill()
     output.join(GRACE_SECONDS)
     for error in kept.errors():
         print(error)
     print(f"`{shown}` ended with {code}", flush=True)
     return code
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 def _die_with_parent() -> None:
@@ -203,14 +194,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready", type=Path, required=True, help="file to write once it serves")
     parser.add_argument("words", nargs="+", metavar="COMMAND", help="vllm serve, and its options")
     told = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _end)
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    unwanted = threading.Event()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        unwanted.set()
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     # Nobody but us may enter, as vLLM asks for its key at some verbs only.
     usual = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="outcrop-vllm-", dir=usual if len(usual) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108
+    socket = folder / "vllm.sock"
     try:
-        return keep(told.words, told.weights, told.name, told.ready, folder)
+        return keep(command(told.words, told.weights, told.name, socket), socket, told.ready, unwanted)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if unwanted.is_set():
+            # Ourselves among them: nobody asks for our exit status. Where somebody does, it sweeps the group itself.
+            os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

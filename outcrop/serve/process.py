@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ class EngineProcess:
     def __init__(self, command: Sequence[str], log: Path, ready: Path) -> None:
         self.key = secrets.token_urlsafe(24)
         self.log, self._ready = log, ready
+        self._swept = False
         ready.unlink(missing_ok=True)
         grown = log.exists() and log.stat().st_size > LOG_BYTES
         with log.open("wb" if grown else "ab") as output:
@@ -59,6 +61,7 @@ class EngineProcess:
     def state(self) -> State:
         """Loading until its ready file is there, dead when it has ended for whatever reason."""
         if self._process.poll() is not None:
+            self._sweep()
             return "dead"
         return "serving" if self._ready.exists() else "loading"
 
@@ -89,6 +92,16 @@ class EngineProcess:
         """Bytes of memory that it and what it started hold: pages of files can be given back; 0 where nobody tells."""
         return _memory(self.pid)
 
+    def _sweep(self) -> None:
+        """End what it had started, once, right after its own end: it may hold memory that the next start needs."""
+        if self._swept:
+            return
+        self._swept = True
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return  # There is nobody; macOS says it the second way.
+
     def ask_end(self) -> None:
         """Close its standard input: it ends by itself."""
         if self._process.stdin is not None:
@@ -106,6 +119,7 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._sweep()
         self._ready.unlink(missing_ok=True)
 
 

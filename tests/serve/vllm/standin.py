@@ -1,8 +1,8 @@
 """A stand-in for vLLM: a real small program that takes its command line and speaks its verbs, over one socket.
 
 What it answers is computed: transformers reads the weights, PEFT the adapters, one token after the other. Options and
-members that vLLM does not have are refused; its refusals are worded as vLLM's own code words them (0.11 to 0.18 were
-read, none was run). As vLLM it binds its socket before the weights are read and listens only then, asks for its key
+members that vLLM does not have are refused; its refusals are worded as vLLM's own code of 2026 words them (it was
+read, never run). As vLLM it binds its socket before the weights are read and listens only then, asks for its key
 under /v1 alone, and outlives whoever started it.
 
     python standin.py serve DIR --served-model-name NAME --uds PATH [--enable-lora …]

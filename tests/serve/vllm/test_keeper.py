@@ -108,9 +108,8 @@ def test_one_that_loads_is_ended_at_once(
 def test_a_killed_keeper_leaves_none_behind(tmp_path: Path, loading: EngineProcess) -> None:
     vllm, child = pids(loading, tmp_path)
     os.kill(loading.pid, signal.SIGKILL)
-    until(lambda: not alive(vllm))
-    # The stand-in's own child is nobody's any more: vLLM's watch their parent, this one does not.
-    os.kill(child, signal.SIGKILL)
+    until(lambda: loading.state() == "dead")
+    until(lambda: not alive(vllm) and not alive(child))
 
 
 def test_a_vllm_that_dies_takes_its_keeper_and_its_own_along(tmp_path: Path, loading: EngineProcess) -> None:
