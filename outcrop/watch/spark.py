@@ -7,8 +7,8 @@ from typing import Final
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 MARK: Final = "●"
-LABEL: Final = 9
-"""Characters of the scale at the left."""
+LABEL: Final = 11
+"""Characters of the scale at the left: its longest names are like 6.173e-06."""
 
 
 def spark(values: Mapping[int, float], marks: Mapping[int, float], width: int, height: int) -> list[str]:

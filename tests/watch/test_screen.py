@@ -145,6 +145,12 @@ def test_a_curve_keeps_its_box_and_its_extremes(width: int, height: int, count: 
     assert height == 1 or "0.5" in rows[-1]
 
 
+@pytest.mark.parametrize(("low", "high"), [(6.173e-06, 1.489), (1.763e-05, 0.9748), (2.5, 12_345_678.0)])
+def test_a_curve_stands_straight_beside_any_scale(low: float, high: float) -> None:
+    rows = spark({0: high, 1: (low + high) / 2, 2: low}, {}, 60, 4)
+    assert {row.index("│") for row in rows} == {rows[0].index("│")}
+
+
 def test_a_curve_falls_from_the_top_left_to_the_bottom_right() -> None:
     rows = spark({place: float(8 - place) for place in range(8)}, {}, 40, 1)
     assert rows[-1].endswith("█▇▆▅▄▃▂▁")
