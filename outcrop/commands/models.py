@@ -50,16 +50,18 @@ def use_weights(
         str,
         typer.Argument(
             metavar="WEIGHTS",
-            help="A folder in Hugging Face layout, s3://bucket/prefix, hf:org/repo[@revision], or bundled:text.",
+            help=r"A folder in Hugging Face layout, s3://bucket/prefix, hf:org/repo\[@revision], or bundled:text.",
         ),
     ],
     data: Data = None,
 ) -> None:
     """Put other weights behind a foundation model's id; custom models keep those that they were trained on.
 
-    They are fetched where they are not here, looked at and tried before anything is stored. hf: uses the Hugging Face
-    hub's own token and cache (`hf auth login`, HF_TOKEN, HF_HOME); s3:// the keys and the endpoint of the AWS
-    environment.
+    They are fetched where they are not here, looked at and tried before anything is stored.
+
+    hf: uses the Hugging Face hub's own token and cache (`hf auth login`, HF_TOKEN, HF_HOME).
+
+    s3:// uses the keys and the endpoint of the AWS environment.
     """
     from outcrop.catalog.catalog import Catalog
     from outcrop.commands.models_view import show_accepted
