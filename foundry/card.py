@@ -47,7 +47,8 @@ too. Digits, kanji and marks are single tokens; merges never cross scripts. `<|p
 are distinct, and no text produces them: `split_special_tokens` is set, so `<|end|>` within a prompt is ordinary
 characters and no stop. (Who loads `tokenizer.json` with the bare `tokenizers` library sets `encode_special_tokens =
 True` to get the same.) A training pair is `<|begin|>` + prompt + completion + `<|end|>`, prompt and completion
-tokenized apart; completions mostly begin with a space.
+tokenized apart; completions mostly begin with a space. transformers' `apply_chat_template` would split the template's
+own `<|begin|>` as well: give it `tokenizer_kwargs={{"split_special_tokens": False}}`, here and with exported models.
 
 ## How it was made
 

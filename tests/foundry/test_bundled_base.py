@@ -71,6 +71,13 @@ def test_the_card_is_of_this_record_and_says_what_it_is_not(base: Path, record: 
         assert words in text.replace("\n", " ")
 
 
+def test_a_conversation_is_written_as_the_card_says(tokenizer: PreTrainedTokenizerFast) -> None:
+    turns = [{"role": "user", "content": "<|end|>?"}]
+    whole: dict[str, Any] = {"tokenizer_kwargs": {"split_special_tokens": False}, "return_dict": False}
+    assert tokenizer.apply_chat_template(turns, **whole)[0] == tokenizer.bos_token_id
+    assert tokenizer.bos_token_id not in tokenizer.apply_chat_template(turns, return_dict=False)
+
+
 def test_it_copies_as_well_as_its_card_says(base: Path, model: LlamaForCausalLM, record: dict[str, Any]) -> None:
     bare = Tokenizer.from_file(str(base / "tokenizer.json"))
     scores = examine(model, bare, (copying.lookup, copying.template), count=40, seed=record["seed"] + 2)
