@@ -20,6 +20,7 @@ from outcrop.errors import ServiceError
 from outcrop.wire import faults, sigv4
 from outcrop.wire.body import CallerGone, FileSlice, Receive, Upload, missing_length, promise, read, read_raw, spool
 from outcrop.wire.parse import is_streamed, parse, parse_head
+from outcrop.wire.refusals import refuse
 from outcrop.wire.request import MalformedUri, Request, decode_form, from_scope
 from outcrop.wire.route import Match, Router
 from outcrop.wire.send import Sender
@@ -153,7 +154,7 @@ class Gateway:
         claim = sigv4.claim_of(request)
         if claim is None or claim.kind == "anonymous":
             return claim, self._router.unsigned(request)
-        return claim, SIGNED_AS.get(claim.service, ("bedrock",))
+        return claim, SIGNED_AS.get(claim.service, SIGNED_AS["bedrock"])
 
     async def _answer(
         self, request: Request, claim: Claim | None, services: tuple[str, ...], inbound: "_Inbound", request_id: str
@@ -165,6 +166,8 @@ class Gateway:
         match = self._route(services, request, raw)
         checked = await self._signcheck.check(service, match, request, claim, raw, request_id=request_id)
         match = self._implemented(service, match, request, raw)
+        if claim is not None and claim.kind != "anonymous" and claim.service not in SIGNED_AS:
+            raise refuse(service.protocol, "wrong-service", "bedrock")
         request = unhoisted(request, claim) if is_s3 else request
         body = await self._read_s3(match, request, checked, inbound) if is_s3 else raw
         try:

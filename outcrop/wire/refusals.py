@@ -47,6 +47,9 @@ _TABLE: Final[Mapping[str, Mapping[ServiceProtocol, tuple[str, int, str]]]] = {
         "rest-xml": ("SignatureDoesNotMatch", 403, _MISMATCH_S3),
         "query": ("SignatureDoesNotMatch", 403, _MISMATCH),
     },
+    "wrong-service": {  # of a path of bedrock's: signatures for services that we do not speak are taken for its own
+        "rest-json": ("InvalidSignatureException", 403, "Credential should be scoped to correct service: '{detail}'."),
+    },
     "unsigned-headers": {
         "rest-json": ("InvalidSignatureException", 403, "{detail}"),
         "rest-xml": ("AccessDenied", 403, "There were headers present in the request which were not signed"),

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,6 +120,13 @@ def put() -> Any:
 
 def get() -> Any:
     return written("s3", "GetObject", {"Bucket": "b", "Key": "k+1", "VersionId": "v 1"})
+
+
+@pytest.mark.parametrize(("make", "scope"), [(bedrock_get, "lambda"), (invoke, "bedrock_runtime")])
+def test_a_true_signature_for_another_service_is_refused_by_name(desk: Desk, make: Any, scope: str) -> None:
+    answer = desk.refused(sent(sign(make(), scope, LASTING)))
+    assert answer.status == 403, answer
+    assert json.loads(answer.body) == {"message": "Credential should be scoped to correct service: 'bedrock'."}
 
 
 FLIPPED = [
