@@ -288,8 +288,27 @@ class Adapters:
 def linear_layers(model: nn.Module) -> dict[str, "nn.Linear | LoraLinear"]:
     """The layers that LoRA adapts: every linear one but the head that gives logits, by path, in the model's order."""
     head = _output_head(model)
-    adaptable = (nn.Linear, LoraLinear)
-    return {path: layer for path, layer in model.named_modules() if isinstance(layer, adaptable) and layer is not head}
+    return {
+        path: layer
+        for path, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | LoraLinear) and layer is not head and _only_multiplies(layer)
+    }
+
+
+def _only_multiplies(layer: "nn.Linear | LoraLinear") -> bool:
+    """Whether a layer gives x W + b of any rows: routers among experts are linear layers too, and choose beside it."""
+    if type(layer) in (nn.Linear, LoraLinear):
+        return True
+    row = torch.linspace(-1, 1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device).unsqueeze(0)
+    with torch.no_grad():
+        try:
+            made = layer(row)
+        except RuntimeError:
+            return False  # It wants rows of another shape.
+        plain = functional.linear(row, layer.weight, layer.bias)
+    if not isinstance(made, Tensor) or made.shape != plain.shape:
+        return False
+    return plain.is_meta or torch.allclose(made, plain, rtol=1e-2, atol=1e-3 * float(plain.abs().max()))
 
 
 def merge(model: nn.Module, adapter: LoraAdapter) -> None:

@@ -173,6 +173,18 @@ def context_length(config: Any) -> int | None:
     return int(length) if length else None
 
 
+def window_of(config: Any, layer: int) -> int | None:
+    """Tokens that a row of this layer sees at most, by the mask that transformers makes; None: all before it.
+
+    config: a decoder's own (of text). Whoever attends instead of transformers must be told of it, or lacks it.
+    """
+    kinds = getattr(config, "layer_types", None)
+    kind = "sliding_attention" if kinds is None else kinds[layer]
+    width = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}.get(kind)
+    found = getattr(config, width, None) if width is not None else None
+    return int(found) if found else None
+
+
 def steady_length(config: Any) -> int | None:
     """Positions up to which a text's rotary frequencies are its own; None: however long.
 

@@ -14,6 +14,7 @@ from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.linears import Linears
 from outcrop.errors import OutcropError
+from outcrop.weights import window_of
 
 NAME: Final = "outcrop_rows"
 
@@ -43,7 +44,11 @@ class PackedModel:
         self.take()
         table = model.get_input_embeddings().weight
         self.device, self.dtype = table.device, table.dtype
-        self.shapes = self._measured()
+        try:
+            self.shapes = self._measured()
+        except NotPacked:
+            self.give_back()
+            raise
         self.gains = linears.gains
 
     def take(self) -> None:
@@ -76,11 +81,9 @@ class PackedModel:
             with torch.inference_mode():
                 self._model(input_ids=ids, position_ids=place, use_cache=False, rows=seen)
         except (TypeError, ValueError, RuntimeError, AttributeError) as fault:
-            self.give_back()
             raise NotPacked(f"{type(self._model).__name__} does not run on packed rows: {fault}") from fault
         layers = self._model.config.get_text_config().num_hidden_layers
         if sorted(seen) != list(range(layers)):
-            self.give_back()
             raise NotPacked(f"{type(self._model).__name__} has layers without attention of their own")
         return [seen[layer] for layer in range(layers)]
 
@@ -111,6 +114,8 @@ def _attention(
     if isinstance(rows, dict):
         if layer in rows:
             raise NotPacked(f"{name} attends more than once a layer")
+        if sliding_window is None and window_of(module.config, layer) is not None:
+            raise NotPacked(f"{name} leaves a window to its mask")
         rows[layer] = LayerShape(key.shape[1], key.shape[3], value.shape[3])
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
     batch, layers = rows

@@ -12,10 +12,13 @@ from transformers import (
     FalconMambaConfig,
     Gemma2Config,
     GPT2Config,
+    GptOssConfig,
     Lfm2Config,
+    Llama4TextConfig,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
+    PhimoeConfig,
     Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
@@ -56,6 +59,19 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: Qwen3MoeConfig(**SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
     ),
     "gpt2": ("PackedModel", lambda: GPT2Config(vocab_size=280, n_embd=32, n_layer=2, n_head=4, n_positions=128)),
+    # Masks of which its attention is not told: of chunks, and of windows.
+    "llama4": (
+        "AloneModel",
+        lambda: Llama4TextConfig(
+            **SHAPE, head_dim=8, intermediate_size_mlp=48, num_local_experts=2, attention_chunk_size=16
+        ),
+    ),
+    "phimoe": ("AloneModel", lambda: PhimoeConfig(**SHAPE, num_local_experts=2, sliding_window=16)),
+    # Sinks, which our attention does not carry.
+    "gpt-oss": (
+        "AloneModel",
+        lambda: GptOssConfig(**SHAPE, head_dim=8, num_local_experts=2, num_experts_per_tok=1),
+    ),
     # Convolutions between its attention layers: what they remember is in no cache of keys.
     "lfm2": ("AloneModel", lambda: Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"], block_ff_dim=48)),
 }
