@@ -38,6 +38,7 @@ def attend(
     attention_mask: Tensor | None,
     *,
     segments: Sequence[int] | None = None,
+    shared: int = 0,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -47,10 +48,11 @@ def attend(
     """Causal attention within each segment.
 
     query is (1, heads, T, d), key and value (1, kv heads, T, d); `segments` are the lengths of the examples in order,
-    with T as their sum, passed through the model's forward. Returns ((1, T, heads, d), None).
+    passed through the model's forward, each without the first `shared` tokens, with which all of them begin and which
+    lie in front of them once: T is the sum of all that. Returns ((1, T, heads, d), None).
     """
     name = type(module).__name__
-    if segments is None or sum(segments) != query.shape[2] or query.shape[0] != 1:
+    if segments is None or shared + sum(segments) != query.shape[2] or query.shape[0] != 1:
         raise OutcropError(f"{name} does not hand on its segments, so they cannot be packed")
     if attention_mask is not None or not getattr(module, "is_causal", True):
         raise OutcropError(f"{name} is not plainly causal, so segments cannot be packed")
@@ -59,19 +61,25 @@ def attend(
             raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")
     if (
         query.device.type == "cpu"
-        and sliding_window_spares(segments, sliding_window)
+        and sliding_window_spares(segments, sliding_window, shared)
         and softcap is None
         and not dropout
     ):
         scale = query.shape[3] ** -0.5 if scaling is None else scaling
-        return causal.attention(query[0], key[0], value[0], tuple(runs(segments)), scale).unsqueeze(0), None
+        return causal.attention(query[0], key[0], value[0], tuple(runs(segments)), scale, shared).unsqueeze(0), None
     grouped = key.shape[1] != query.shape[1]
     pieces = []
     start = 0
-    for length, count in runs(segments):
+    for length, count in ((shared, 1), *runs(segments)) if shared else runs(segments):
         end = start + length * count
+        before = shared if start else 0
         q, k, v = (_apart(one[0, :, start:end], length, count) for one in (query, key, value))
-        mask = _window(length, sliding_window, query.device)
+        if before:
+            k, v = (
+                torch.cat((one[:, :, :shared].expand(count, -1, -1, -1), own), dim=2)
+                for one, own in ((key, k), (value, v))
+            )
+        mask = _mask(length, before, sliding_window, query.device)
         if softcap is None:
             out = scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
@@ -106,9 +114,9 @@ def _capped(
     return torch.dropout(shares, dropout, train=dropout > 0) @ value
 
 
-def sliding_window_spares(segments: Sequence[int], sliding_window: int | None) -> bool:
+def sliding_window_spares(segments: Sequence[int], sliding_window: int | None, shared: int = 0) -> bool:
     """True where no segment is longer than the window, so that causality alone says it all."""
-    return sliding_window is None or max(segments) <= sliding_window
+    return sliding_window is None or shared + max(segments) <= sliding_window
 
 
 def runs(segments: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -125,10 +133,11 @@ def _apart(tensor: Tensor, length: int, count: int) -> Tensor:
     return tensor.view(tensor.shape[0], count, length, tensor.shape[2]).transpose(0, 1)
 
 
-def _window(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
-    """The mask of a segment longer than a sliding window; None where causality alone says it all."""
-    if sliding_window is None or length <= sliding_window:
+def _mask(length: int, before: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
+    """What `length` places see of `before` ones and of themselves; None where causality from the first on says it."""
+    if not before and (sliding_window is None or length <= sliding_window):
         return None
-    place = torch.arange(length, device=device)
-    distance = place[:, None] - place[None, :]
-    return (distance >= 0) & (distance < sliding_window)
+    places = torch.arange(before + length, device=device)
+    distance = places[before:, None] - places[None, :]
+    near = distance >= 0
+    return near if sliding_window is None else near & (distance < sliding_window)

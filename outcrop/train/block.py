@@ -45,7 +45,9 @@ class Block(nn.Module):
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,
         position_embeddings: tuple[Tensor, Tensor] | None = None,
+        *,
         segments: Sequence[int] | None = None,
+        shared: int = 0,
         wanted: Tensor | None = None,
         **rest: Any,
     ) -> Tensor:
@@ -53,27 +55,28 @@ class Block(nn.Module):
         # Qwen2 has windows in some of its layers and says so in each; Mistral in all of them.
         everywhere = getattr(self.self_attn.config, "sliding_window", None)
         window = getattr(self.self_attn, "sliding_window", everywhere)
-        if segments is None or position_embeddings is None or not sliding_window_spares(segments, window):
+        if segments is None or position_embeddings is None or not sliding_window_spares(segments, window, shared):
             found: Tensor = self.replaced(
                 hidden_states,
                 attention_mask=attention_mask,
                 position_embeddings=position_embeddings,
                 segments=segments,
+                shared=shared,
                 **rest,
             )
             return found if wanted is None or not self._last else found[:, wanted]
         if attention_mask is not None:
             raise OutcropError(f"{type(self.replaced).__name__} is not plainly causal, so segments cannot be packed")
-        x = self._attend(hidden_states[0], position_embeddings, tuple(runs(segments)))
+        x = self._attend(hidden_states[0], position_embeddings, tuple(runs(segments)), shared)
         if self._last and wanted is not None:
             x = x.index_select(0, wanted)
         return self._think(x).unsqueeze(0)
 
-    def _attend(self, x: Tensor, positions: tuple[Tensor, Tensor], segments: causal.Runs) -> Tensor:
+    def _attend(self, x: Tensor, positions: tuple[Tensor, Tensor], segments: causal.Runs, shared: int) -> Tensor:
         attention, before = self.self_attn, self.input_layernorm
         first, tensors = wire([attention.q_proj, attention.k_proj, attention.v_proj])
         second, more = wire([attention.o_proj])
-        shape = _Shape(first, second, segments, attention.head_dim, attention.scaling, before.variance_epsilon)
+        shape = _Shape(first, second, before.variance_epsilon, segments, shared, attention.head_dim, attention.scaling)
         cos, sin = (one[0].unsqueeze(1) for one in positions)
         found: Tensor = _Attending.apply(x, before.weight, shape, cos, sin, *tensors, *more)  # type: ignore[no-untyped-call]
         return found
@@ -82,7 +85,7 @@ class Block(nn.Module):
         before = self.post_attention_layernorm
         first, tensors = wire([self.mlp.gate_proj, self.mlp.up_proj])
         second, more = wire([self.mlp.down_proj])
-        shape = _Shape(first, second, (), 0, 0.0, before.variance_epsilon)
+        shape = _Shape(first, second, before.variance_epsilon)
         found: Tensor = _Thinking.apply(x, before.weight, shape, *tensors, *more)  # type: ignore[no-untyped-call]
         return found
 
@@ -120,11 +123,13 @@ class _Shape:
 
     first: tuple[Wiring, ...]
     second: tuple[Wiring, ...]
-    runs: causal.Runs
-    width: int
-    """Of a head."""
-    scale: float
     eps: float
+    runs: causal.Runs = ()
+    shared: int = 0
+    """Tokens from which all of them go on."""
+    width: int = 0
+    """Of a head."""
+    scale: float = 0.0
 
     def bundles(self, tensors: Sequence[Tensor]) -> tuple[Bundle, Bundle]:
         """Both sets of layers, of the tensors that wire() gave."""
@@ -150,7 +155,7 @@ class _Attending(torch.autograd.Function):
         made, low = first(even)
         q, k, v = (one.view(len(x), -1, shape.width) for one in made)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        answers, kept = causal.attend(_heads(q, k, v), shape.runs, shape.scale)
+        answers, kept = causal.attend(_heads(q, k, v), shape.runs, shape.scale, shape.shared)
         (y,), low_out = second(answers.view(len(x), -1))
         ctx.shape, ctx.count = shape, len(tensors)
         ctx.save_for_backward(x, weight, cos, sin, *tensors, even, scale, q, k, v, answers, low, low_out, *kept)
@@ -170,7 +175,9 @@ class _Attending(torch.autograd.Function):
             [above], answers.view(len(x), -1), low_out, downwards=True, learns=learns_out
         )
         assert to_answers is not None
-        to_heads = causal.descend(to_answers.view_as(answers), _heads(q, k, v), answers, kept, shape.runs, shape.scale)
+        to_heads = causal.descend(
+            to_answers.view_as(answers), _heads(q, k, v), answers, kept, shape.runs, shape.scale, shape.shared
+        )
         to_q, to_k, to_v = _heads(*to_heads)
         to_q, to_k = _rotate(to_q, cos, sin, back=True), _rotate(to_k, cos, sin, back=True)
         flat = [one.reshape(len(x), -1) for one in (to_q, to_k, to_v)]

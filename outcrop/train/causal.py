@@ -27,39 +27,55 @@ Heads = tuple[Tensor, Tensor, Tensor]
 """Query (heads, T, d), key and value (kv heads, T, d)."""
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float) -> Tensor:
-    """Attention within segments that lie end to end.
+def attention(  # noqa: PLR0917
+    query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float, shared: int = 0
+) -> Tensor:
+    """Attention within segments that lie end to end, all of them going on from the first `shared` places.
 
-    query is (heads, T, d), key and value (kv heads, T, d), with T the sum over the runs. Returns (T, heads, d).
+    query is (heads, T, d), key and value (kv heads, T, d), with T those places and the sum over the runs. Returns
+    (T, heads, d).
     """
-    found: Tensor = _Attention.apply(query, key, value, tuple(runs), scale)  # type: ignore[no-untyped-call]
+    found: Tensor = _Attention.apply(query, key, value, tuple(runs), scale, shared)  # type: ignore[no-untyped-call]
     return found
 
 
-def attend(heads: Heads, runs: Runs, scale: float) -> tuple[Tensor, list[Tensor]]:
+def attend(heads: Heads, runs: Runs, scale: float, shared: int = 0) -> tuple[Tensor, list[Tensor]]:
     """What attention() returns, and the shares that descend() wants: without a record of how it came about."""
     query, key, value = heads
     out = query.new_empty(query.shape[1], query.shape[0], query.shape[2])
     kept: list[Tensor] = []
-    for place in _places(runs):
-        q, k, v = (_apart(one, place, key.shape[0]) for one in (query, key, value))
-        _lay(_Segments(q, k[:, 0], v[:, 0], scale).attend(kept), out.transpose(0, 1), place)
+    for place in _places(runs, shared):
+        q = _apart(query, place, key.shape[0])
+        k, v = (_seen(one, place, shared) for one in (key, value))
+        _lay(_Segments(q, k, v, scale).attend(kept), out.transpose(0, 1), place)
     return out, kept
 
 
 def descend(  # noqa: PLR0917
-    above: Tensor, heads: Heads, out: Tensor, kept: Sequence[Tensor], runs: Runs, scale: float
+    above: Tensor, heads: Heads, out: Tensor, kept: Sequence[Tensor], runs: Runs, scale: float, shared: int = 0
 ) -> Heads:
     """Gradients of query, key and value, in their shapes, from that of attend()'s answers and what it returned."""
     query, key, value = heads
     # As (T, heads, d) in memory, like what the projections made.
     found = tuple(torch.empty_like(one.transpose(0, 1)).transpose(0, 1) for one in heads)
     shares = iter(kept)
-    for place in _places(runs):
-        rows = (query, key, value, out.transpose(0, 1), above.transpose(0, 1))
-        q, k, v, o, d = (_apart(one, place, key.shape[0]) for one in rows)
-        for piece, target in zip(_Segments(q, k[:, 0], v[:, 0], scale).descend(o, d, shares), found, strict=True):
-            _lay(piece, target, place)
+    # Of what is shared: from all that go on from it, in float32, as they are a sum.
+    sums = tuple(one.new_zeros(one.shape[0], shared, one.shape[2], dtype=torch.float32) for one in (key, value))
+    for place in _places(runs, shared):
+        q, o, d = (_apart(one, place, key.shape[0]) for one in (query, out.transpose(0, 1), above.transpose(0, 1)))
+        k, v = (_seen(one, place, shared) for one in (key, value))
+        to_q, *to_seen = _Segments(q, k, v, scale).descend(o, d, shares)
+        _lay(to_q, found[0], place)
+        for piece, total, target in zip(to_seen, sums, found[1:], strict=True):
+            before = piece.shape[2] - place[1]
+            if before:
+                total.add_(piece[:, 0, :before].view(place[2], *total.shape).sum(dim=0))
+            elif shared:
+                total.add_(piece[:, 0])
+                continue
+            _lay(piece[:, :, before:], target, place)
+    for total, target in zip(sums, found[1:], strict=True):
+        target[:, :shared] = total
     return found[0], found[1], found[2]
 
 
@@ -67,28 +83,31 @@ class _Attention(torch.autograd.Function):
     """The whole row at once, so that autograd cuts nothing up and adds nothing together."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float) -> Tensor:  # noqa: PLR0917
+    def forward(  # noqa: PLR0917
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float, shared: int
+    ) -> Tensor:
         """See attention()."""
-        out, kept = attend((query, key, value), runs, scale)
+        out, kept = attend((query, key, value), runs, scale, shared)
         ctx.save_for_backward(query, key, value, out, *kept)
-        ctx.runs, ctx.scale = runs, scale
+        ctx.how = runs, scale, shared
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key and value."""
         query, key, value, out, *kept = ctx.saved_tensors
-        return *descend(gradients[0], (query, key, value), out, kept, ctx.runs, ctx.scale), None, None
+        return *descend(gradients[0], (query, key, value), out, kept, *ctx.how), None, None, None
 
 
 class _Segments:
-    """Segments of one length: (B, groups, L, d) queries upon (B, L, d) keys and values."""
+    """Segments of one length: (B, groups, L, d) queries upon (B, K, d) keys and values, the last L their own."""
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> None:
         # A power of two changes no digit, so it goes into the queries; another scale into the scores.
         self._folded = scale if math.frexp(scale)[0] == 0.5 else 1.0
         self._scale = scale / self._folded
         self._q, self._k, self._v = q if self._folded == 1.0 else q * self._folded, k, v
+        self._before = k.shape[1] - q.shape[2]
         side = min(BLOCK, q.shape[2])
         self._future = torch.full((side, side), float("-inf"), device=q.device).triu_(1)
 
@@ -97,13 +116,13 @@ class _Segments:
         out = torch.empty_like(self._q)
         for block in self._blocks():
             shares = self._shares(block)
-            out[:, :, block] = (shares @ self._v[:, : block.stop]).view_as(out[:, :, block])
-            if self._q.shape[2] <= KEPT:
+            out[:, :, block] = (shares @ self._v[:, : shares.shape[2]]).view_as(out[:, :, block])
+            if self._k.shape[1] <= KEPT:
                 kept.append(shares)
         return out
 
     def descend(self, out: Tensor, along: Tensor, kept: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of q, shaped as it is, and (B, 1, L, d) of k and v, from the answers' own."""
+        """Gradients of q, shaped as it is, and float32 (B, 1, K, d) of k and v, from the answers' own."""
         q, k, v = self._q, self._k, self._v
         to_q = torch.empty_like(q)
         # Summed over blocks, so in float32.
@@ -111,23 +130,24 @@ class _Segments:
         # What a row's shares are measured against: their mean gradient.
         mean = torch.linalg.vecdot(along.float(), out.float()).unsqueeze(-1)
         for block in self._blocks():
-            shares = next(kept) if q.shape[2] <= KEPT else self._shares(block)
+            shares = next(kept) if k.shape[1] <= KEPT else self._shares(block)
+            seen = slice(shares.shape[2])
             rows, d = q[:, :, block].flatten(1, 2), along[:, :, block].flatten(1, 2)
-            to_v[:, : block.stop] += shares.transpose(1, 2) @ d
-            inner = (d @ v[:, : block.stop].transpose(1, 2)).float()
+            to_v[:, seen] += shares.transpose(1, 2) @ d
+            inner = (d @ v[:, seen].transpose(1, 2)).float()
             inner = inner.sub_(mean[:, :, block].flatten(1, 2)).mul_(shares)
             if self._scale != 1.0:
                 inner.mul_(self._scale)
             inner = inner.to(q.dtype)
-            to_q[:, :, block] = (inner @ k[:, : block.stop]).view_as(to_q[:, :, block])
-            to_k[:, : block.stop] += inner.transpose(1, 2) @ rows
+            to_q[:, :, block] = (inner @ k[:, seen]).view_as(to_q[:, :, block])
+            to_k[:, seen] += inner.transpose(1, 2) @ rows
         if self._folded != 1.0:
             to_q.mul_(self._folded)
-        return to_q, to_k.to(k.dtype).unsqueeze(1), to_v.to(v.dtype).unsqueeze(1)
+        return to_q, to_k.unsqueeze(1), to_v.unsqueeze(1)
 
     def _shares(self, block: slice) -> Tensor:
         """(B, groups * rows, keys) of these rows among a segment's first keys, in the queries' dtype."""
-        q, keys = self._q[:, :, block], block.stop
+        q, keys = self._q[:, :, block], self._before + block.stop
         rows = q.shape[2]
         with _products_of(q.dtype):
             scores = q.flatten(1, 2).float() @ self._k[:, :keys].float().transpose(1, 2)
@@ -160,9 +180,11 @@ def _products_of(dtype: torch.dtype) -> Iterator[None]:
         settings.fp32_precision = before
 
 
-def _places(runs: Runs) -> Iterator[tuple[int, int, int]]:
-    """Start, length and count of every run."""
-    start = 0
+def _places(runs: Runs, shared: int) -> Iterator[tuple[int, int, int]]:
+    """Start, length and count of every run; what is shared is one before them."""
+    start = shared
+    if shared:
+        yield 0, shared, 1
     for length, count in runs:
         yield start, length, count
         start += length * count
@@ -174,6 +196,16 @@ def _apart(tensor: Tensor, place: tuple[int, int, int], kv_heads: int) -> Tensor
     piece = tensor[:, start : start + length * count]
     piece = piece.reshape(kv_heads, -1, count, length, tensor.shape[2])
     return piece.permute(2, 0, 1, 3, 4).reshape(count * kv_heads, -1, length, tensor.shape[2])
+
+
+def _seen(tensor: Tensor, place: tuple[int, int, int], shared: int) -> Tensor:
+    """Keys or values (count * kv heads, places, d) that a run of (kv heads, T, d) sees: what is shared, and its own."""
+    own = _apart(tensor, place, tensor.shape[0])[:, 0]
+    start, _, count = place
+    if start < shared or not shared:
+        return own
+    before = tensor[:, :shared].expand(count, -1, -1, -1).flatten(0, 1)
+    return torch.cat((before, own), dim=1)
 
 
 def _lay(piece: Tensor, target: Tensor, place: tuple[int, int, int]) -> None:

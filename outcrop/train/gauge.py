@@ -73,7 +73,7 @@ class Gauge:
             return
         self._curve.feed(event)
         if kind == "step":
-            event |= self._added(int(members["step"]))
+            event |= self._added(int(members["step"]), int(members["spared_tokens"]))
         yield event
         for sign in self._watchman.look(self._curve):
             yield {"kind": "log", "level": "warning", "sign": sign.name, "message": sign.message}
@@ -87,7 +87,7 @@ class Gauge:
             "examples_per_second": round(examples / max(seconds, 1e-9), 3),
         }
 
-    def _added(self, step: int) -> dict[str, Any]:
+    def _added(self, step: int, spared: int) -> dict[str, Any]:
         curve = self._curve
         examples = self._plan.examples(step)
         seconds = max(curve.seconds[-1], 1e-9)
@@ -98,7 +98,7 @@ class Gauge:
         }
         if self.machine is not None:
             lengths = (end - start for one in examples for start, end in self._plan.train.stretches(int(one)))
-            operations = self.machine.work.step(curve.tokens[-1], curve.scored[-1], lengths)
+            operations = self.machine.work.step(curve.tokens[-1] - spared, curve.scored[-1], lengths)
             added["utilisation"] = round(operations / seconds / self.machine.rate, 4)
         if len(curve.steps) > FEWEST:
             added["seconds_left"] = [round(bound, 1) for bound in self._left()]

@@ -43,6 +43,8 @@ class Layout:
     """What alone makes logits of the last hidden states, where that was tried."""
     blocks: bool = False
     """Whether the layers were replaced by blocks, which leave out what is not wanted at the end."""
+    shares: bool = False
+    """Whether what all segments of a row begin with can lie in front of them once."""
     steady: int | None = None
     """Segments that are longer go one by one all the same; see weights.steady_length."""
     doubt: str | None = None
@@ -77,15 +79,19 @@ class Layout:
             model.set_attn_implementation(usual)
             return cls(model, reason, keeps)
         head, steady = _head(model), steady_length(model.config)
-        if head is None or not block.installable(model):
-            return cls(model, None, keeps, head, steady=steady)
-        doubt = _in_blocks(model)
-        return cls(model, None, keeps, head, doubt is None, steady, doubt)
+        tried = head is not None and block.installable(model)
+        doubt = _in_blocks(model) if tried else None
+        shares = steady is None and _shares(model)
+        return cls(model, None, keeps, head, tried and doubt is None, shares, steady, doubt)
 
-    def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor) -> Tensor:
-        """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only."""
+    def logits(self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor, shared: int = 0) -> Tensor:
+        """Logits (rows, vocabulary) at these ascending places of (1, T) ids, each segment seeing itself only.
+
+        shared: tokens at the front of the row with which all segments, told without them, begin; see `shares`.
+        """
         if self._together(segments):
-            return self._pass(rows, input_ids=ids, position_ids=positions, segments=tuple(segments))
+            given = {"segments": tuple(segments), **({"shared": shared} if shared else {})}
+            return self._pass(rows, input_ids=ids, position_ids=positions, **given)
         pieces = []
         for end, length in zip(accumulate(segments), segments, strict=True):
             start = end - length
@@ -95,15 +101,23 @@ class Layout:
         return torch.cat(pieces) if pieces else self._single(rows, ids[:, : segments[0]])
 
     def likelihood(  # noqa: PLR0917
-        self, ids: Tensor, positions: Tensor, segments: Sequence[int], rows: Tensor, targets: Tensor, share: float
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        segments: Sequence[int],
+        rows: Tensor,
+        targets: Tensor,
+        share: float,
+        shared: int = 0,
     ) -> Tensor:
-        """The negative log-likelihood of `targets` at those places, summed, times `share`; float32."""
+        """The negative log-likelihood of `targets` at those places of logits(), summed, times `share`; float32."""
         if self.head is None or not self._together(segments):
-            return negative_log_likelihood(self.logits(ids, positions, segments, rows), targets, share)
+            return negative_log_likelihood(self.logits(ids, positions, segments, rows, shared), targets, share)
+        more: dict[str, Any] = {"shared": shared} if shared else {}
         if self.blocks:
-            hidden = _hidden(self.model, ids, positions, segments, wanted=rows)[0]
+            hidden = _hidden(self.model, ids, positions, segments, wanted=rows, **more)[0]
         else:
-            hidden = _hidden(self.model, ids, positions, segments)[0, rows]
+            hidden = _hidden(self.model, ids, positions, segments, **more)[0, rows]
         return head_likelihood(hidden, self.head.weight, self.head.bias, targets, share)
 
     def _together(self, segments: Sequence[int]) -> bool:
@@ -128,7 +142,7 @@ def _attention_of(model: Any) -> str:
     return str(model.config.get_text_config()._attn_implementation)
 
 
-def _hidden(model: Any, ids: Tensor, positions: Tensor, segments: Sequence[int], **more: Tensor) -> Tensor:
+def _hidden(model: Any, ids: Tensor, positions: Tensor, segments: Sequence[int], **more: Any) -> Tensor:
     """(1, T, width): what the head is given."""
     found: Tensor = model.base_model(
         input_ids=ids, position_ids=positions, segments=tuple(segments), use_cache=False, **more
@@ -179,6 +193,26 @@ def _mixes(model: Any) -> str | None:
     if (together - beside).abs().max() > LEAK[dtype] * size or (together - alone).abs().max() > APART[dtype] * size:
         return f"{name} lets neighbours in a row see each other"
     return None
+
+
+def _shares(model: Any) -> bool:
+    """Whether two texts with one beginning have the logits beside each other that each has alone."""
+    device = next(model.parameters()).device
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    begin, first, second = ((torch.arange(TRIED, device=device) * 5 + shift) % vocabulary for shift in (1, 2, 3))
+    ids = torch.cat((begin, first, second)).unsqueeze(0)
+    places = torch.arange(2 * TRIED, device=device)
+    positions = torch.cat((places, places[TRIED:])).unsqueeze(0)
+    with torch.no_grad():
+        row = model(
+            input_ids=ids, position_ids=positions, segments=(TRIED, TRIED), shared=TRIED, use_cache=False
+        ).logits[0]
+        whole = torch.cat((begin, second)).unsqueeze(0)
+        alone = model(input_ids=whole, position_ids=places.unsqueeze(0), segments=(2 * TRIED,), use_cache=False).logits[
+            0
+        ]
+    apart = (row[2 * TRIED :].float() - alone[TRIED:].float()).abs().max()
+    return bool(apart <= APART[alone.dtype] * alone.abs().max().clamp_min(1e-6))
 
 
 def _tried(model: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,6 +35,8 @@ class Tally:
     tokens: int
     scored: int
     """Labels among the tokens."""
+    spared: int = 0
+    """Tokens that were not computed anew, because examples beside them begin alike."""
 
 
 class Learner(Protocol):
@@ -224,6 +226,7 @@ def _step(learner: Learner, course: Course, progress: Progress, optimizer: torch
         perplexity=perplexity(loss),
         tokens=tally.tokens,
         scored_tokens=tally.scored,
+        spared_tokens=tally.spared,
         seconds=round(seconds, 6),
         tokens_per_second=round(tally.tokens / max(seconds, 1e-9), 1),
         learning_rate=learning_rate,

@@ -27,6 +27,11 @@ from outcrop.train.masters import Masters, can_narrow
 TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
 """Tokens that go through the model at once; a longer segment goes alone. Bounds memory, changes no loss."""
 
+SHARED: Final = 16
+"""Tokens of a common beginning under which looking after it costs what it spares."""
+SPARED: Final = 20
+"""Likewise: the part of a row's tokens that must be spared is one in so many."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
@@ -38,6 +43,10 @@ class Packed:
     """(1, T): from 0 in each segment."""
     segments: tuple[int, ...]
     """Their lengths; each sees itself only. An example is one, or several (see Shard.segments)."""
+    shared: int
+    """Tokens that all of them begin with, which lie in front of the row once and are not in those lengths."""
+    tokens: int
+    """Of the segments, each with all of its beginning."""
     rows: Tensor
     """Places whose next token is a label."""
     targets: Tensor
@@ -93,7 +102,8 @@ class TextLearner:
                 loss = self._likelihood(batch, 1 / scored)
                 torch.autograd.backward(loss)
                 losses.append(loss.detach())
-        return Tally(_total(losses) * scored, sum(batch.ids.shape[1] for batch in batches), scored)
+        tokens = sum(batch.tokens for batch in batches)
+        return Tally(_total(losses) * scored, tokens, scored, tokens - sum(batch.ids.shape[1] for batch in batches))
 
     def validators(self) -> int:
         """See Learner."""
@@ -108,7 +118,7 @@ class TextLearner:
             for batch in self._batches(shard, examples):
                 with torch.no_grad():
                     nll = [self._likelihood(batch)] if len(batch.rows) else []
-                yield Tally(_total(nll), batch.ids.shape[1], len(batch.rows))
+                yield Tally(_total(nll), batch.tokens, len(batch.rows))
 
     def save(self, folder: Path, base: Path, base_name: str) -> None:
         """Write the result, an adapter or a whole model; see Descent.save."""
@@ -123,20 +133,25 @@ class TextLearner:
         tokens = 0
         for start, end in sorted(stretches, key=lambda stretch: stretch[1] - stretch[0]):
             if pending and tokens + end - start > self._budget:
-                yield _lay(shard, pending, self.device)
+                yield self._lay(shard, pending)
                 pending, tokens = [], 0
             pending.append((start, end))
             tokens += end - start
         if pending:
-            yield _lay(shard, pending, self.device)
+            yield self._lay(shard, pending)
+
+    def _lay(self, shard: Shard, stretches: list[tuple[int, int]]) -> Packed:
+        return _lay(shard, stretches, self.device, _beginning(shard, stretches) if self.layout.shares else 0)
 
     def _likelihood(self, batch: Packed, share: float = 1.0) -> Tensor:
-        return self.layout.likelihood(batch.ids, batch.positions, batch.segments, batch.rows, batch.targets, share)
+        return self.layout.likelihood(
+            batch.ids, batch.positions, batch.segments, batch.rows, batch.targets, share, batch.shared
+        )
 
     def logits(self, batch: Packed) -> Tensor:
         """(labels, vocabulary): what the model says at the place before each label."""
         self._settle()
-        return self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows)
+        return self.layout.logits(batch.ids, batch.positions, batch.segments, batch.rows, batch.shared)
 
     def _settle(self) -> None:
         """Let the model compute with what the parameters have become."""
@@ -174,21 +189,42 @@ def load_learner(
     return TextLearner(Layout.of(model), plan, None, descent, masters=masters)
 
 
-def pack(shard: Shard, examples: list[int], device: torch.device) -> Packed:
-    """Lay whole examples end to end, in this order."""
-    return _lay(shard, [stretch for index in examples for stretch in shard.stretches(index)], device)
+def pack(shard: Shard, examples: list[int], device: torch.device, *, share: bool = False) -> Packed:
+    """Lay whole examples end to end, in this order; share: what all begin with once, where that is worth it."""
+    stretches = [stretch for index in examples for stretch in shard.stretches(index)]
+    return _lay(shard, stretches, device, _beginning(shard, stretches) if share else 0)
 
 
-def _lay(shard: Shard, stretches: list[tuple[int, int]], device: torch.device) -> Packed:
-    """Lay segments end to end: no padding, and no label across a boundary."""
-    segments = [end - start for start, end in stretches]
-    row = np.concatenate([shard.tokens[start:end] for start, end in stretches]).astype(np.int64)
-    labels = np.flatnonzero(np.concatenate([shard.scored[start:end] for start, end in stretches]))
+def _beginning(shard: Shard, stretches: list[tuple[int, int]]) -> int:
+    """Tokens that all segments begin with, none of them a label or the place before one; 0 where they spare little."""
+    # Every segment keeps a token of its own at least, from which its first label is predicted.
+    most = min(next(iter(np.flatnonzero(shard.scored[start:end])), end - start) - 1 for start, end in stretches)
+    if most < SHARED:
+        return 0
+    first = shard.tokens[stretches[0][0] :][:most]
+    for start, _ in stretches[1:]:
+        apart = np.flatnonzero(shard.tokens[start : start + most] != first[:most])
+        most = int(apart[0]) if len(apart) else most
+    spared = most * (len(stretches) - 1)
+    worth = most >= SHARED and spared * SPARED >= sum(end - start for start, end in stretches)
+    return int(most) if worth else 0
+
+
+def _lay(shard: Shard, stretches: list[tuple[int, int]], device: torch.device, shared: int) -> Packed:
+    """Lay segments end to end behind what they share: no padding, and no label across a boundary."""
+    segments = [end - start - shared for start, end in stretches]
+    front = stretches[0][0], stretches[0][0] + shared
+    pieces = [front, *((start + shared, end) for start, end in stretches)]
+    row = np.concatenate([shard.tokens[start:end] for start, end in pieces]).astype(np.int64)
+    labels = np.flatnonzero(np.concatenate([shard.scored[start:end] for start, end in pieces]))
+    positions = [torch.arange(shared), *(torch.arange(shared, shared + length) for length in segments)]
     # A label is predicted from the place before it, which is in the same segment: a first token is never a label.
     return Packed(
         ids=torch.from_numpy(row).unsqueeze(0).to(device),
-        positions=torch.cat([torch.arange(length) for length in segments]).unsqueeze(0).to(device),
+        positions=torch.cat(positions).unsqueeze(0).to(device),
         segments=tuple(segments),
+        shared=shared,
+        tokens=sum(end - start for start, end in stretches),
         rows=torch.from_numpy(labels - 1).to(device),
         targets=torch.from_numpy(row[labels]).to(device),
     )

@@ -50,6 +50,43 @@ def test_attention_is_torchs(dtype: torch.dtype, heads: int, kv_heads: int, runs
         assert apart <= CLOSE[dtype] * max(1.0, size)
 
 
+@pytest.mark.parametrize("kept", [1, 1024])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize(("shared", "runs"), [(3, [(1, 2), (4, 3)]), (BLOCK + 3, [(7, 2), (BLOCK + 1, 1)])])
+def test_what_segments_share_is_seen_by_all_and_learns_from_all(  # noqa: PLR0917
+    shared: int,
+    runs: list[tuple[int, int]],
+    kv_heads: int,
+    dtype: torch.dtype,
+    kept: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(shared)
+    monkeypatch.setattr("outcrop.train.causal.KEPT", kept)
+    lengths = [one for one, count in runs for _ in range(count)]
+    made = [torch.randn(shared + sum(lengths), count, 16).to(dtype) for count in (4, kv_heads, kv_heads)]
+    ours = [one.clone().requires_grad_() for one in made]
+    theirs = [one.double().requires_grad_() for one in made]
+    found = attention(*(one.transpose(0, 1) for one in ours), runs, 0.3, shared)
+    pieces, start = [], shared
+    for length in lengths:
+        whole = (torch.cat((one[:shared], one[start : start + length])).transpose(0, 1) for one in theirs)
+        answers = expected(*whole, [shared + length], 0.3)
+        pieces.append(answers[shared:] if pieces else answers)
+        start += length
+    wanted = torch.cat(pieces)
+    towards = torch.randn(found.shape).to(dtype)
+    found.backward(towards)
+    wanted.backward(towards.double())
+    pairs = [(found, wanted), *((mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))]
+    for mine, other in pairs:
+        assert mine is not None
+        assert other is not None
+        apart, size = (mine.double() - other).abs().max().item(), other.abs().max().item()
+        assert apart <= CLOSE[dtype] * max(1.0, size)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("above", [1.0, 3.0])
 @pytest.mark.parametrize("rows", [0, 1, 37])

@@ -42,7 +42,7 @@ def step(plan: Plan, number: int, pace: float = 0.01, **more: Any) -> dict[str, 
     count = tokens(plan, number)
     return {
         "step": number, "epoch": number // plan.steps_per_epoch, "loss": 1.0, "gradient_norm": 0.5, "tokens": count,
-        "scored_tokens": 5, "seconds": pace * count, **more,
+        "spared_tokens": 0, "scored_tokens": 5, "seconds": pace * count, **more,
     }  # fmt: skip
 
 
