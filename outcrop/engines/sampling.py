@@ -18,6 +18,9 @@ BLOCK: Final = 256
 AT_ONCE: Final = 1 << 17
 """Weights that are looked at at once: what a core's own cache holds, and the system need not fetch anew each time."""
 
+COLDEST, HOTTEST = 1e-30, 1e30
+"""Between these temperatures float32 divides any logits: the one is greedy already, the other has forgotten them."""
+
 
 class Sampler:
     """How one request draws its tokens, and the random numbers that it draws them by.
@@ -55,14 +58,14 @@ def choose_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | None]:
         kind = list(alike)
         for first in range(0, len(kind), step):
             some = kind[first : first + step]
-            drawn = _drawn([samplers[row] for row in some], logits[some], cut=cut)
+            drawn = _drawn([samplers[row] for row in some], logits[some], heights[some], cut=cut)
             for row, token in zip(some, drawn, strict=True):
                 tokens[row] = token
     return tokens
 
 
-def _drawn(samplers: Sequence[Sampler], logits: Tensor, *, cut: bool) -> list[int]:
-    """A token for each row; `cut`: all of them have a top-k, else none."""
+def _drawn(samplers: Sequence[Sampler], logits: Tensor, heights: Tensor, *, cut: bool) -> list[int]:
+    """A token for each row, whose largest logit is its height; `cut`: all of them have a top-k, else none."""
     tokens = None
     if cut:
         most = [min(sampler.top_k, logits.shape[1]) for sampler in samplers]
@@ -71,8 +74,9 @@ def _drawn(samplers: Sequence[Sampler], logits: Tensor, *, cut: bool) -> list[in
         logits = logits.masked_fill(beyond, -math.inf)
     # Filled up to whole blocks by what is never drawn.
     wide = logits.new_full((len(samplers), -(-logits.shape[1] // BLOCK) * BLOCK), -math.inf, dtype=torch.float32)
-    wide[:, : logits.shape[1]] = logits
-    heats = torch.tensor([sampler.temperature for sampler in samplers], device=logits.device)
+    # What is likeliest stays at 0 whatever it is divided by: weights are numbers then, and not all of them are zero.
+    torch.sub(logits, heights[:, None].float(), out=wide[:, : logits.shape[1]])
+    heats = wide.new_tensor([min(max(sampler.temperature, COLDEST), HOTTEST) for sampler in samplers])
     places = _heads(samplers, wide.div_(heats[:, None]).softmax(-1))
     if tokens is None:
         return places

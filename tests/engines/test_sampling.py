@@ -1,5 +1,6 @@
 """Rows of logits to tokens."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -95,6 +96,20 @@ def test_a_row_draws_the_same_whoever_else_is_in_the_step() -> None:
         for row, token in zip(order, choose_all([company[row] for row in order], step[order]), strict=True):
             found[row].append(token)
     assert found == alone
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-38, 1e-40, 1e-60])
+@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (1.0, 3), (0.5, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_temperature_next_to_nothing_is_greedy(
+    temperature: float, top_p: float, top_k: int, dtype: torch.dtype
+) -> None:
+    rows = torch.tensor([[1.0, 30.0, -5.0, 0.0, -math.inf], [1e30, 1e38, -1e38, 0.0, 1.0]], dtype=dtype)
+    assert choose_all([Sampler(temperature, top_p, top_k, 1) for _ in rows], rows) == [1, 1]
+
+
+def test_the_highest_temperature_draws_all_alike() -> None:
+    assert set(drawn(Sampler(1e300, 1.0, 0, 1), torch.tensor([-9.0, 0.0, 9.0]), 200)) == {0, 1, 2}
 
 
 def test_without_a_seed_requests_differ() -> None:
