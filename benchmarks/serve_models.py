@@ -60,7 +60,8 @@ def make_model(name: str, folder: Path) -> Path:
         vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=END, pad_token_id=0, max_position_embeddings=4096,
         tie_word_embeddings=True,
     )  # fmt: skip
-    model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    model: Any = Qwen2ForCausalLM(config)
+    model.to(torch.bfloat16)
     with torch.no_grad():
         model.model.embed_tokens.weight[END] = 0
     model.save_pretrained(folder)

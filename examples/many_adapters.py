@@ -75,7 +75,7 @@ body = json.dumps(
 
 def ask(crate: str) -> str:
     answer = json.loads(runtime.invoke_model(modelId=deployments[f"crate-{crate}"], body=body)["body"].read())
-    return answer["results"][0]["outputText"].strip()
+    return str(answer["results"][0]["outputText"]).strip()
 
 
 with ThreadPoolExecutor(len(crates)) as callers:
