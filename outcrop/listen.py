@@ -7,6 +7,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any, Final
 
 from granian.constants import HTTPModes, Interfaces
@@ -32,6 +33,14 @@ def endpoint_at(host: str, port: int) -> str:
     """The URL by which this machine reaches a port that is listened on at `host`."""
     host = LOOPBACK if host in EVERY_ADDRESS else host
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what is listened on at `host`, as far as its spelling tells."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Port:

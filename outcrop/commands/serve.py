@@ -68,14 +68,29 @@ def _give_memory_back() -> None:
 
 def _banner(service: Any) -> None:
     """Say where the service is and how to reach it."""
+    from outcrop.listen import is_loopback
+
     console = Console(highlight=False, soft_wrap=True)  # what is copied from here must stay in one piece
-    root = service.directory.root
+    root, host, port = service.directory.root, service.listener.host, service.listener.port
     console.print(f"[bold]outcrop[/bold] serves Bedrock, S3, STS and IAM at [bold]{service.endpoint}[/bold]")
+    if not is_loopback(host):
+        console.print(f"  open      to other machines on {host}, port {port}: signed, not encrypted; put TLS in front")
     console.print(
         f"  data      {escape(str(root))}"
         + ("  [green](new: keys, first role and database were made)[/green]" if service.new else "")
     )
     console.print(f"  account   {service.settings.account}, every region; the first role is BedrockCustomizationRole")
-    console.print("  weights   the bundled base stands in for every model until `outcrop models use` names others")
+    console.print(f"  weights   {_weights(service)}")
     console.print(f'  use it    eval "$(outcrop env --data {escape(shlex.quote(str(root)))})"')
     console.print("  stop it   Ctrl-C")
+
+
+def _weights(service: Any) -> str:
+    """What runs behind the models, as far as one line can say it."""
+    from outcrop.catalog.catalog import effective_weights
+
+    rows, choices = service.rooms.catalog.rows, service.rooms.store.models
+    own = sum(not effective_weights(row, choices).startswith("bundled:") for row in rows)
+    if not own:
+        return "the bundled base stands in for every model until `outcrop models use` names others"
+    return f"{own} of {len(rows)} models run weights of your choice, the others the bundled base: `outcrop models list`"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.directory import DataDirectory
+from outcrop.listen import is_loopback
 from tests.acceptance.server import Server
 
 
@@ -157,6 +158,22 @@ def test_what_is_copied_from_the_banner_is_in_one_piece(tmp_path: Path) -> None:
     server = Server(root).start()
     server.stop()
     assert f"outcrop env --data '{root}'" in server.log()
+
+
+def test_the_banner_tells_of_weights_that_somebody_chose(tmp_path: Path) -> None:
+    catalog = tmp_path / "own.toml"
+    catalog.write_text('[models."my.own-v1"]\nweights = "somewhere"\nbody = "llama"\n', encoding="utf-8")
+    server = Server(tmp_path / "data", catalog=str(catalog)).start()
+    server.stop()
+    assert re.search("weights   1 of [0-9]+ models run weights of your choice", server.log())
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("box.local", False)],
+)
+def test_whom_an_address_is_open_to(host: str, alone: bool) -> None:
+    assert is_loopback(host) is alone
 
 
 def test_a_start_is_patient_with_those_who_ask_whether_one_runs(
