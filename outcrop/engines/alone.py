@@ -4,6 +4,7 @@ Slower than packed rows and always right. Knows transformers' models and batches
 """
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.linears import Linears
+from outcrop.weights import steady_length
 
 
 class AloneModel:
@@ -28,6 +30,7 @@ class AloneModel:
         self.shapes: list[LayerShape] = []
         """The shared cache keeps nothing: it counts tokens only."""
         self.gains = linears.gains
+        self._steady = steady_length(model.config)
         # Logits of a whole prompt would be its length times the vocabulary: only the last row is ever read.
         self._takes_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
 
@@ -38,9 +41,15 @@ class AloneModel:
     def _part(self, part: Part, device: torch.device) -> Tensor:
         from transformers import DynamicCache
 
+        past, part.past.cache = part.past.cache, None  # whoever fails in the middle has lost it
+        if self._steady is not None and part.start <= self._steady:
+            before = part.past.ids[: part.start]
+            part.past.ids = [*before, *part.tokens]
+            if part.start and part.end > self._steady:
+                # From here on its rotary frequencies are others, of all that was read too: it is read again.
+                part = replace(part, tokens=part.past.ids, start=0)
         alone = Batch([part], device)
         self.gains.begin(alone.groups, alone.rows)
-        past, part.past.cache = part.past.cache, None  # whoever fails in the middle has lost it
         if part.start == 0:
             past = DynamicCache(config=self._model.config)
         elif past is None:

@@ -20,6 +20,8 @@ class Past:
     """The cache of its own that a sequence has, where the architecture cannot share one."""
 
     cache: Any = None
+    ids: list[int] = field(default_factory=list)
+    """What lies in it, where it may have to be read again."""
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,7 @@ The model itself computes no mask and keeps no cache: rows of all sequences are 
 function reads and writes the cache. Knows transformers' models, batches and the cache; nothing of requests.
 """
 
+import sys
 from typing import Any, Final
 
 import torch
@@ -14,7 +15,7 @@ from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.linears import Linears
 from outcrop.errors import OutcropError
-from outcrop.weights import window_of
+from outcrop.weights import context_length, steady_length, window_of
 
 NAME: Final = "outcrop_rows"
 
@@ -36,6 +37,10 @@ class PackedModel:
         """Take over a model and its linear layers; raises NotPacked where its architecture does not let us."""
         if not model._supports_attention_backend or model._is_stateful:
             raise NotPacked(f"{type(model).__name__} does not take its attention from outside")
+        steady = steady_length(model.config)
+        if steady is not None and steady < (context_length(model.config) or sys.maxsize):
+            # Nor in chunks: what a prompt's beginning is would hang on how much of it is read at once.
+            raise NotPacked(f"{type(model).__name__} takes its rotary frequencies from the longest text of a pass")
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, _attention)

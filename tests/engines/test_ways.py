@@ -40,10 +40,15 @@ SHAPE: dict[str, Any] = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+LONG = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 32,
+    "short_factor": [1.0] * 4, "long_factor": [4.0, 5.0, 6.0, 7.0],
+}  # fmt: skip
 WINDOWS = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6}
 KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "llama": ("LeanModel", lambda: LlamaConfig(**SHAPE, attention_bias=True)),
     "llama yarn": ("LeanModel", lambda: LlamaConfig(**SHAPE, rope_parameters=YARN)),
+    # Within the context that its embeddings are for these are steady.
     "llama dynamic": ("PackedModel", lambda: LlamaConfig(**SHAPE, rope_parameters=DYNAMIC)),
     "llama gelu": ("PackedModel", lambda: LlamaConfig(**SHAPE, hidden_act="gelu")),
     "mistral": ("LeanModel", lambda: MistralConfig(**SHAPE, sliding_window=5, head_dim=16)),
@@ -54,6 +59,11 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: Gemma2Config(**SHAPE, **WINDOWS, head_dim=16, attn_logit_softcapping=0.5, tie_word_embeddings=False),
     ),
     "phi3": ("PackedModel", lambda: Phi3Config(**SHAPE)),
+    # Rotary frequencies that hang on the longest text of a pass: some answers grow beyond 32 tokens beside short ones.
+    "phi3 long": (
+        "AloneModel",
+        lambda: Phi3Config(**SHAPE, original_max_position_embeddings=32, rope_parameters=LONG),
+    ),
     "experts": (
         "PackedModel",
         lambda: Qwen3MoeConfig(**SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
