@@ -298,6 +298,7 @@ class TextEngine:
         self._loaded = {name: one for name, one in self._loaded.items() if name != adapter}
         if loaded is not None:
             self._cache.forget(loaded.number)
+            self._model.gains.forget(loaded)
         self._tell_gone(gone)
 
     def _tell_gone(self, gone: list[Sequence]) -> None:

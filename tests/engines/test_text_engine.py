@@ -253,9 +253,10 @@ def test_a_request_that_fails_does_not_take_the_others_along(tiny_llama: Path) -
     healthy, doomed = Asked(engine, "base", greedy("the order", 6)), Asked(engine, "base", greedy("the order", 6))
     engine.step()
     # Factors of another shape are what a fault of memory looks like: torch raises in the middle of a step.
-    targets = len(engine._model.gains._targets)
-    wrong = ((torch.zeros(3, 5), torch.zeros(5, 3)),) * targets
-    doomed.sequence.adapter = Loaded(99, "broken", wrong, wrong)
+    targets = engine._model.gains._targets
+    wrong = ((torch.zeros(3, 5), torch.zeros(5, 3)),) * len(targets)
+    ranks = tuple((1,) * len(target.outputs) for target in targets)
+    doomed.sequence.adapter = Loaded(99, "broken", wrong, wrong, ranks)
     for _ in range(8):
         engine.step()
     assert doomed.outputs[-1].finish == "error"
