@@ -335,8 +335,8 @@ class Fleet:
             if self._ended:
                 return
             need = 0 if self._memory is None else self._size(place.weights)
-            engine = self._engines.setdefault(place, Running(place, kind.manner(place.weights)))
-            engine.need = need
+            engine = self._engines.setdefault(place, Running(place))
+            engine.need, engine.manner = need, kind.manner(place.weights)
             try:
                 command = kind.command(place.weights, BASE, ready)
                 engine.process = EngineProcess(command, self._logs / f"{slug}.log", ready)

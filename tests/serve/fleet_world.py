@@ -47,7 +47,7 @@ def prompt(text: str, **members: Any) -> Prompt:
 
 
 class World:
-    """A store, weights on disk, and a fleet."""
+    """A store, weights on disk, and a fleet. patience: seconds after which what does not settle never will."""
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.root = root
@@ -56,6 +56,7 @@ class World:
         database = Database("sqlite://")
         database.create()
         self.store, self.catalog = Store.over(database), options.pop("catalog", CATALOG)
+        self.patience: float = options.pop("patience", 60.0)
         self.base = write_weights(root / "base")
         self.store.models.use_weights(LONG_ID, str(self.base))
         self.options = options
@@ -112,7 +113,7 @@ class World:
 
     def settle(self, arn: str) -> Throughput:
         """Wait until a throughput is neither Creating nor Updating."""
-        until(lambda: self.throughput(arn).status not in ("Creating", "Updating"))
+        until(lambda: self.throughput(arn).status not in ("Creating", "Updating"), self.patience)
         return self.throughput(arn)
 
     def throughput(self, arn: str) -> Throughput:

@@ -130,6 +130,9 @@ class Model:
             raise Refusal(400, "BadRequestError", f"unknown members: {', '.join(sorted(unknown))}")
         if asked["model"] not in (self.name, *self.adapters):
             raise Refusal(404, "NotFoundError", f"The model `{asked['model']}` does not exist.", "model")
+        if not 0 <= asked["temperature"] <= 2:
+            told = f"temperature must be in [0, 2], got {asked['temperature']}."
+            raise Refusal(400, "BadRequestError", told, "temperature")
         prompt, wanted = asked["prompt"], asked["max_tokens"]
         if not prompt or not all(isinstance(token, int) for token in prompt):
             raise Refusal(400, "BadRequestError", "The decoder prompt cannot be empty")

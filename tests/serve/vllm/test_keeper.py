@@ -81,7 +81,7 @@ def loading(tmp_path: Path, weights: Path) -> Iterator[EngineProcess]:
 
 def test_it_ends_with_whoever_started_it(tmp_path: Path, weights: Path) -> None:
     kept = start(tmp_path, weights)
-    until(lambda: kept.state() == "serving")
+    until(lambda: kept.state() == "serving", 200)
     socket = kept.socket()
     assert socket is not None
     started = pids(kept, tmp_path)

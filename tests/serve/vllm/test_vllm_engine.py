@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from outcrop.catalog.catalog import Catalog
+from outcrop.errors import ValidationException
 from outcrop.records import Piece, Prompt, Turn
 from outcrop.serve.manner import PromptTooLong
 from outcrop.serve.own import PROGRAM
@@ -23,11 +24,12 @@ OTHER_ID = "amazon.titan-text-lite-v1:0:4k"
 TURNS = (Turn("user", "where is it?"), Turn("assistant", "On its way."), Turn("user", "the order is late"))
 
 
-def world_over(root: Path, line: str, **options: Any) -> World:
+def world_over(root: Path, line: str) -> World:
     """A world whose first model is served by vLLM, and whose second one by our own engine over the same weights."""
     file = root / "models.toml"
     file.write_text(f"[models.{json.dumps(LONG_ID)}]\nengine = {json.dumps(line)}\n")
-    world = World(root, program=PROGRAM, catalog=Catalog.load(file), **options)
+    # Both engines import torch: on a busy machine that takes what it takes.
+    world = World(root, program=PROGRAM, catalog=Catalog.load(file), on_demand_wait=200.0, patience=200.0)
     shutil.rmtree(world.base)
     write_llama(world.base)
     world.store.models.use_weights(OTHER_ID, str(world.base))
@@ -40,7 +42,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = world_over(tmp_path_factory.mktemp("both"), f"{SERVE} --dtype float32")
     yield world
     pids = world.pids()
-    assert len(pids) == 2
     world.close()
     until(lambda: not any(alive(pid) for pid in pids))
 
@@ -94,12 +95,10 @@ def test_it_answers_as_our_own_engine_does(both: World, prompt: Prompt) -> None:
 
 def test_an_adapter_answers_as_on_our_own_engine(both: World, custom: str) -> None:
     prompt = Prompt("the order", max_tokens=12, temperature=0.0)
-    throughput = both.throughput(custom)
-    ours = both.fleet._engines[Place(both.base)].line
-    assert ours is not None
-    name = throughput.model_arn.rpartition("/")[2]
-    ours.load_adapter(name, both.root / "models" / name)
-    assert complete(both, custom, prompt) == ours.complete(name, prompt)
+    name = both.throughput(custom).model_arn.rpartition("/")[2]
+    with both.fleet.seated(OTHER_ID, REGION) as (ours, _):
+        ours.load_adapter(name, both.root / "models" / name)
+        assert complete(both, custom, prompt) == ours.complete(name, prompt)
     assert complete(both, custom, prompt) != complete(both, LONG_ID, prompt)
 
 
@@ -114,6 +113,27 @@ def test_likelihoods_are_read(both: World) -> None:
 def test_sampling_is_the_request_s_own(both: World) -> None:
     drawn = {complete(both, LONG_ID, Prompt("the", max_tokens=9, top_k=50, seed=seed))[0] for seed in (1, 2, 3, 1)}
     assert len(drawn) == 3
+
+
+def test_what_vllm_refuses_is_refused_in_its_words(both: World) -> None:
+    with pytest.raises(ValidationException, match=r"temperature must be in \[0, 2\], got 3"):
+        complete(both, LONG_ID, Prompt("the", max_tokens=2, temperature=3.0))
+    with pytest.raises(ValidationException, match="temperature must be in"):
+        stream(both, LONG_ID, Prompt("the", max_tokens=2, temperature=3.0))
+
+
+def test_a_whole_model_has_a_vllm_of_its_own(both: World) -> None:
+    made = both.model(2, method="full")
+    folder = both.root / "models" / made.id
+    shutil.rmtree(folder)
+    write_llama(folder, seed=9)
+    arn = both.serve(2, made.arn)
+    prompt = Prompt("the order", max_tokens=12, temperature=0.0)
+    assert complete(both, arn, prompt) != complete(both, LONG_ID, prompt)
+    assert Place(folder, f"{SERVE} --dtype float32") in both.fleet._engines
+    both.store.throughputs.delete(arn, now())
+    both.fleet.wake()
+    until(lambda: Place(folder, f"{SERVE} --dtype float32") not in both.fleet._engines)
 
 
 def test_more_tokens_than_the_context_leaves_are_not_asked_for(both: World) -> None:
@@ -158,13 +178,14 @@ def test_it_tells_figures_and_nobody_else_may_enter(both: World, custom: str) ->
     assert command.endswith(f" --dtype float32 --served-model-name base --uds {socket}")
 
 
-def test_what_nobody_wants_any_more_is_unloaded(both: World) -> None:
+def test_what_nobody_wants_any_more_is_unloaded(both: World, custom: str) -> None:
     made = both.model(7)
     write_adapter(both.base, both.root / "models" / made.id, seed=5)
+    arn = both.serve(7, made.arn)
+    assert both.throughput(custom).status == "InService", "so the engine itself stays"
     running = both.fleet._engines[Place(both.base, f"{SERVE} --dtype float32")]
     line = running.line
     assert line is not None
-    arn = both.serve(7, made.arn)
     # Until: figures are not waited for longer than a second, and there are none then.
     until(lambda: line.figures().get("adapters") == len(running.adapters))
     assert made.id in running.adapters
