@@ -159,19 +159,47 @@ def test_the_way_taken_says_what_transformers_says(kind: Path, tmp_path: Path) -
     assert found == [answers[name][number] for name, number in asked]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_all_ways_agree(tiny_llama: Path, dtype: str) -> None:
+def told(model: Any, encoder: Encoder, way: str) -> torch.Tensor:
+    """The logs of a prompt's own tokens, read in chunks of nine rows."""
+    engine = TextEngine(model, encoder, name="base", way=way, step_tokens=9)
+    outputs: list[Output] = []
+    engine.submit("base", Prompt(TEXTS[0], max_tokens=1, temperature=0.0, likelihoods="ALL"), outputs.append)
+    while not outputs or outputs[-1].finish is None:
+        engine.step()
+    return torch.tensor([log for _, _, log in outputs[-1].prompt_likelihoods])
+
+
+@torch.inference_mode()
+def read_whole(model: Any, encoder: Encoder) -> torch.Tensor:
+    """The same of transformers alone, which reads the text at once."""
+    ids = torch.tensor(encoder.prompts([TEXTS[0]]))
+    logs = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    return logs[:-1].gather(1, ids[0, 1:, None])[:, 0]
+
+
+def rounding(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((found - exact).square().mean().sqrt())
+
+
+def test_all_ways_agree(tiny_llama: Path) -> None:
     encoder = Encoder.read(tiny_llama)
-    told = []
+    exact = read_whole(load_model(tiny_llama, "float32"), encoder)
     for way in ("lean", "packed", "alone"):
-        engine = TextEngine(load_model(tiny_llama, dtype), encoder, name="base", way=way, step_tokens=9)
-        outputs: list[Output] = []
-        engine.submit("base", Prompt(TEXTS[0], max_tokens=1, temperature=0.0, likelihoods="ALL"), outputs.append)
-        while not outputs or outputs[-1].finish is None:
-            engine.step()
-        told.append([log for _, _, log in outputs[-1].prompt_likelihoods])
-    assert told[1] == pytest.approx(told[0], abs=1e-4 if dtype == "float32" else 0.7, rel=1e-2)
-    assert told[2] == pytest.approx(told[0], abs=1e-4 if dtype == "float32" else 0.7, rel=1e-2)
+        torch.testing.assert_close(told(load_model(tiny_llama, "float32"), encoder, way), exact, rtol=0, atol=5e-5)
+
+
+def test_no_way_rounds_worse_than_transformers_does(tiny_llama: Path) -> None:
+    """In bfloat16, against float32 over the same weights: lean was seen to round 0.7 and packed 0.9 times as much.
+
+    What is wrong and not merely rounded stands out: rows that see one token more or fewer are 22 times as far, a scale
+    that is a tenth too large 2.3 times.
+    """
+    encoder = Encoder.read(tiny_llama)
+    exact = read_whole(load_model(tiny_llama, "bfloat16").to(torch.float32), encoder)
+    theirs = rounding(read_whole(load_model(tiny_llama, "bfloat16"), encoder), exact)
+    for way in ("lean", "packed", "alone"):
+        ours = rounding(told(load_model(tiny_llama, "bfloat16"), encoder, way), exact)
+        assert ours < 2 * theirs, way
 
 
 def test_a_way_that_cannot_be_gone_is_refused(tiny_llama: Path) -> None:
