@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from outcrop.errors import OutcropError
 from outcrop.train import causal
+from outcrop.weights import window_of
 
 NAME: Final = "outcrop_segments"
 
@@ -56,6 +57,8 @@ def attend(
         raise OutcropError(f"{name} does not hand on its segments, so they cannot be packed")
     if attention_mask is not None or not getattr(module, "is_causal", True):
         raise OutcropError(f"{name} is not plainly causal, so segments cannot be packed")
+    if sliding_window is None and window_of(module.config, int(module.layer_idx)) is not None:  # type: ignore[arg-type]
+        raise OutcropError(f"{name} leaves a window to its mask, so segments cannot be packed")
     for asked in _UNCARRIED:
         if rest.get(asked) is not None:
             raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")

@@ -182,8 +182,6 @@ def _mixes(model: Any) -> str | None:
     name = type(model).__name__
     if "position_ids" not in taken or not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return f"{name} takes no positions or hands nothing on to its attention"
-    if getattr(model.config.get_text_config(), "attention_chunk_size", None):
-        return f"{name} has chunked attention"
     try:
         together, beside, alone = _tried(model)
     except OutcropError as fault:

@@ -14,12 +14,14 @@ from transformers import (
     FalconConfig,
     GptOssConfig,
     Lfm2Config,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
     MixtralConfig,
     Phi3Config,
     Phi3ForCausalLM,
+    PhimoeConfig,
     StableLmConfig,
 )
 
@@ -47,6 +49,15 @@ ALONE: dict[str, tuple[Callable[[], Any], str]] = {
     "sinks in attention": (
         lambda: GptOssConfig(**SHAPE, num_local_experts=4, head_dim=16, sliding_window=4),
         "asks for s_aux",
+    ),
+    "windows of the mask": (
+        lambda: PhimoeConfig(**SHAPE, num_local_experts=2, sliding_window=8), "leaves a window to its mask",
+    ),
+    "chunks": (
+        lambda: Llama4TextConfig(
+            **SHAPE, head_dim=16, intermediate_size_mlp=96, num_local_experts=2, attention_chunk_size=8
+        ),
+        "leaves a window to its mask",
     ),
 }  # fmt: skip
 
