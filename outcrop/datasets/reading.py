@@ -39,6 +39,10 @@ class Reader:
             return self._encoder.dialogue(prompt.turns, prompt.system)
         return self._encoder.prompts([prompt.text])[0]
 
+    def bounded(self, prompt: Prompt) -> list[int]:
+        """All of it, unless it is far more than the context holds: then PromptTooLong; and what whole() raises."""
+        return self.whole(self._within(replace(prompt, truncate=None)))
+
     def fit(self, prompt: Prompt) -> list[int]:
         """What a model goes on from; raises EmptyPrompt, PromptTooLong, and what whole() raises."""
         tokens = self.whole(self._within(prompt))

@@ -144,10 +144,10 @@ class TextEngine:
         return sequence
 
     def tokens(self, model: str, prompt: Prompt) -> list[int]:
-        """What the model reads of a prompt, whole; raises UnknownModel, and OutcropError where the weights' chat
-        template refuses the conversation."""
+        """What the model reads of a prompt, whole; raises UnknownModel, PromptTooLong for one that no context could
+        hold, and OutcropError where the weights' chat template refuses the conversation."""
         self._require(model)
-        return self._reader.whole(prompt)
+        return self._reader.bounded(prompt)
 
     def load_adapter(self, name: str, folder: Path) -> Future[None]:
         """Read a PEFT folder and serve it under a name, in place of an earlier one of that name.
@@ -218,6 +218,9 @@ class TextEngine:
         try:
             with torch.inference_mode():
                 logits = self._model.run(batch, self._cache)
+        except torch.AcceleratorError:
+            # The device is lost to this process: whoever watches it starts another.
+            raise
         except RuntimeError as fault:
             # Out of memory and its like end one request, not the engine; anything else is a fault of ours.
             if len(parts) == 1:

@@ -49,6 +49,17 @@ def test_so_is_a_conversation(encoder: Encoder, pieces: list[int]) -> None:
     assert pieces == [PIECE, 1, 7]
 
 
+def test_what_is_only_counted_is_not_tokenised_whole_either(encoder: Encoder, pieces: list[int]) -> None:
+    reader = Reader(encoder, CONTEXT)
+    assert reader.bounded(Prompt("~" * 50)) == reader.whole(Prompt("~" * 50))
+    assert len(reader.bounded(Prompt("~" * (CONTEXT + 5)))) > CONTEXT
+    pieces.clear()
+    for truncate in ("END", None):
+        with pytest.raises(PromptTooLong):
+            reader.bounded(Prompt("~" * (PIECE + 1), truncate=truncate))  # type: ignore[arg-type]
+    assert max(pieces) == PIECE
+
+
 @pytest.mark.parametrize("side", ["START", "END"])
 def test_what_is_cut_is_what_would_be_left_of_the_whole(encoder: Encoder, pieces: list[int], side: str) -> None:
     text = "".join(chr(33 + number % 90) for number in range(PIECE))

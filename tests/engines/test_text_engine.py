@@ -264,6 +264,21 @@ def test_a_request_that_fails_does_not_take_the_others_along(tiny_llama: Path) -
     assert healthy.outputs[-1].finish == "length"
 
 
+def test_a_lost_device_ends_the_engine_and_not_the_requests_one_by_one(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(tiny_llama)
+    asked = Asked(engine, "base", greedy("the order", 6))
+
+    def lost(*_: object) -> torch.Tensor:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(engine._model, "run", lost)
+    with pytest.raises(torch.AcceleratorError):
+        engine.run()
+    assert not asked.outputs
+
+
 @pytest.fixture
 def running(engine: TextEngine) -> Iterator[TextEngine]:
     thread = threading.Thread(target=engine.run)
