@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from outcrop.errors import ModelNotReadyException, OutcropError, ThrottlingException
+from outcrop.errors import ModelNotReadyException, ModelTimeoutException, OutcropError, ThrottlingException
 from outcrop.records import Prompt
 from outcrop.serve.capacity import Capacities, TooMuch
 from outcrop.serve.line import Line
@@ -26,6 +26,9 @@ BASE: Final = "base"
 
 SECONDS: Final = 120.0
 """Longest silence of an engine: it may be at other work."""
+
+PROOF_SECONDS: Final = 120.0
+"""The same for a proof, which stands in the queue with other callers' requests."""
 
 PROOF: Final = Prompt(text="a", max_tokens=1, temperature=0.0)
 """What a model must answer before its throughput is in service, or its deployment Active."""
@@ -86,10 +89,14 @@ class Hands:
         if provisioned(target) and not self._may_promise(engine, line, target, seat):
             return False
         try:
-            line.complete(seat.adapter or BASE, PROOF, timeout=SECONDS)
+            line.complete(seat.adapter or BASE, PROOF, timeout=PROOF_SECONDS)
         except (ModelNotReadyException, ThrottlingException):
             return False  # The engine died, or is full of other callers' requests: the next look tries again.
         except OutcropError as fault:
+            with self.lock:
+                queued = isinstance(fault, ModelTimeoutException) and engine.traffic().now > 0
+            if queued:
+                return False  # Behind other callers' requests it may wait for longer than anybody should.
             if ours():
                 self.verdicts.failed(target, f"the model does not answer: {fault}")
             return False

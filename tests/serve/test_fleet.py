@@ -5,11 +5,13 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
+from outcrop.serve import hands
 from outcrop.serve.moves import Load, Serve
 from tests.serve.fleet_world import World, alive, now, prompt, until, write_weights
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
@@ -104,6 +106,26 @@ def test_an_engine_that_hangs_keeps_no_other_waiting(world: World, held: str) ->
     hanging.unlink()
     assert world.settle(arn).status == "InService"
     assert world.ask(arn) == f"{slow.id}: hello"
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_proof_that_waits_too_long_says_something_of_an_idle_engine_only(
+    world: World, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    slow, other = world.model(1), world.serve(2, BASE_ARN)
+    monkeypatch.setattr(hands, "PROOF_SECONDS", 0.5)
+    mute = world.root / "models" / slow.id / "mute"
+    mute.touch()
+    with world.fleet.lease(other, REGION, 1) if busy else nullcontext():
+        arn = world.provision(1, slow.arn)
+        if busy:
+            asked = world.health(world.base)["asked"]
+            until(lambda: world.health(world.base)["asked"] >= asked + 3)
+            assert world.throughput(arn).status == "Creating"
+            mute.unlink()
+        found = world.settle(arn)
+    assert found.status == ("InService" if busy else "Failed")
+    assert busy or "the model does not answer" in str(found.failure)
 
 
 @pytest.mark.parametrize("held", ["held", "mute"])
