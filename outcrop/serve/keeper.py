@@ -6,8 +6,9 @@ Starts it on a socket in a folder that nobody else may enter, writes the ready f
 /health says so, and ends it when standard input ends: vLLM itself would outlive whoever started it, and its engine
 would outlive vLLM and hold the GPU. So all of them share the keeper's process group, which is swept at the end. At
 SIGTERM it ends at once. The key of OUTCROP_ENGINE_KEY goes on as VLLM_API_KEY. What vLLM writes is passed on; the
-lines of it that name an error are said again at its end, with the command and the exit status, as the reason of a
-failed start often stands thousands of lines before its last. Knows one command; nothing of models or requests.
+lines of it that name an error are said again at the end of a long output, with the command and the exit status, as
+the reason of a failed start often stands thousands of lines before its last. Knows one command; nothing of models or
+requests.
 """
 
 import argparse
@@ -58,6 +59,9 @@ ERRORS_KEPT: Final = 3
 LONGEST_ERROR: Final = 300
 """Of what it wrote: lines and bytes that fit into a failureMessage beside the command."""
 
+SHORT: Final = 700
+"""Bytes of output that stand in a failureMessage as they are, behind the command: then nothing is said again."""
+
 LONGEST_FOLDER: Final = 60
 """Characters of a folder for sockets: the kernel takes paths of 107 bytes (unix(7))."""
 
@@ -90,6 +94,8 @@ class Kept:
 
     def __init__(self, line: Sequence[str], key: str) -> None:
         self._errors: deque[bytes] = deque(maxlen=ERRORS_KEPT)
+        self.written = 0
+        """Bytes that it has written."""
         self._process = subprocess.Popen(
             line,
             stdin=subprocess.DEVNULL,
@@ -122,6 +128,7 @@ class Kept:
         for line in output:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
+            self.written += len(line)
             if ERRORS.search(line):
                 self._errors.append(line.strip())
 
@@ -160,12 +167,12 @@ def tell_when_healthy(socket: Path, ready: Path, pid: int) -> None:
 def keep(line: Sequence[str], socket: Path, ready: Path, unwanted: threading.Event) -> int:
     """Run it to its end; our exit status. unwanted: set once nobody wants it any more."""
     shown = shlex.join(line)
-    print(shown, flush=True)
     try:
         kept = Kept(line, os.environ.get(ENGINE_KEY, ""))
     except OSError as fault:
         print(f"`{shown}` cannot be started: {fault}", flush=True)
         return NOT_FOUND
+    print(shown, flush=True)
     try:
         for work in (partial(follow_parent, kept, unwanted), partial(tell_when_healthy, socket, ready, kept.pid)):
             threading.Thread(target=work, daemon=True).start()
@@ -176,9 +183,8 @@ def keep(line: Sequence[str], socket: Path, ready: Path, unwanted: threading.Eve
     finally:
         kept.kill()
     output.join(GRACE_SECONDS)
-    for error in kept.errors():
-        print(error)
-    print(f"`{shown}` ended with {code}", flush=True)
+    if kept.written > SHORT:
+        print(*kept.errors(), f"`{shown}` ended with {code}", sep="\n", flush=True)
     return code
 
 
