@@ -132,5 +132,5 @@ def test_a_vllm_that_is_not_there_fails_with_its_command(served: Server) -> None
     ]
     found = settled(lambda: dict(bedrock.get_provisioned_model_throughput(provisionedModelId=arn)), "Creating")
     assert found["status"] == "Failed"
-    assert "the engine ended with 127: no-such-vllm serve " in found["failureMessage"]
+    assert "the engine ended with 127: `no-such-vllm serve " in found["failureMessage"]
     assert "cannot be started: [Errno 2] No such file or directory: 'no-such-vllm'" in found["failureMessage"]
