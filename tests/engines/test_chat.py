@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from outcrop.datasets.reading import PromptTooLong
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.requests import BadRequest, GenerateRequest, Message
-from outcrop.engines.sequence import PromptTooLong, UnknownModel
+from outcrop.engines.sequence import UnknownModel
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
 from outcrop.records import Prompt, Turn
