@@ -6,7 +6,8 @@ engine, whatever vLLM or its tokenizer would make of a conversation.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from outcrop.catalog.engine import words
 from outcrop.datasets.reading import PromptTooLong as TooLong
 from outcrop.datasets.reading import Reader
 from outcrop.datasets.tokens import Encoder
-from outcrop.errors import ModelErrorException, OutcropError, ValidationException
+from outcrop.errors import ModelErrorException, OutcropError, ServiceError, ValidationException
 from outcrop.records import Prompt
 from outcrop.serve.manner import Get, Manner, Post, PromptTooLong, Question, sampling
 
@@ -77,12 +78,8 @@ class VllmManner:
     def question(self, model: str, prompt: Prompt, get: Get) -> Question:
         """The prompt's ids; no more tokens are asked for than the context leaves, as vLLM would refuse them."""
         context = self._context_told(get)
-        try:
+        with _refusing():
             ids = Reader(self._encoder, context).fit(prompt)
-        except TooLong as fault:
-            raise PromptTooLong(str(fault), fault.limit, fault.tokens) from fault
-        except OutcropError as fault:
-            raise ValidationException(str(fault)) from fault
         body: dict[str, Any] = {
             "model": model,
             "prompt": ids,
@@ -94,11 +91,9 @@ class VllmManner:
         return Question("/v1/completions", body, "" if continued else self._encoder.chat.lead)
 
     def count(self, model: str, prompt: Prompt, post: Post) -> int:
-        """Tokens, all of them, whether it would take so many or not."""
-        try:
-            return len(Reader(self._encoder, sys.maxsize).whole(prompt))
-        except OutcropError as fault:
-            raise ValidationException(str(fault)) from fault
+        """Tokens, whether it would take so many or not; only what no context of these weights could hold is refused."""
+        with _refusing():
+            return len(Reader(self._encoder, self._encoder.context or sys.maxsize).bounded(prompt))
 
     def figures(self, get: Get) -> Mapping[str, float]:
         """What of its /metrics says how busy it is, summed over its parts, and how many adapters it knows."""
@@ -125,6 +120,19 @@ class VllmManner:
         if self._context is None:
             raise ModelErrorException("vLLM does not tell how many tokens it takes.", originalStatusCode=500)
         return self._context
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What is wrong with a prompt is its caller's fault."""
+    try:
+        yield
+    except TooLong as fault:
+        raise PromptTooLong(str(fault), fault.limit, fault.tokens) from fault
+    except ServiceError:
+        raise
+    except OutcropError as fault:
+        raise ValidationException(str(fault)) from fault
 
 
 def _decoded(content: bytes) -> _Cards:
