@@ -54,7 +54,7 @@ def _singles(batch: Batch, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
     keys, values = (one.unsqueeze(0) for one in layer)
     found = [
         _scored(row, keys.narrow(2, start, length), values.narrow(2, start, length), rule, None)
-        for row, (start, length) in zip(grouped.split(1), batch.stretches(rule.window), strict=True)
+        for row, (start, length) in zip(grouped.unsqueeze(1).unbind(), batch.stretches(rule.window), strict=True)
     ]
     return torch.cat(found).flatten(1, 2)
 
