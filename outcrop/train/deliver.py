@@ -132,7 +132,7 @@ class Courier:
         self._store, self._destination, self._curves, self._tell = store, destination, curves, tell
         self._away, self._period = away, period
         self._carried, self._size = 0, 0
-        self._closing = threading.Event()
+        self._closing, self._once_more = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
     def start(self) -> None:
@@ -153,6 +153,12 @@ class Courier:
         if self._thread.is_alive():
             self._thread.join()
 
+    def leave(self, seconds: float) -> None:
+        """Carry what is left, if that takes no longer than this; for a job that ends before its time."""
+        self._once_more = True
+        self._closing.set()
+        self._thread.join(seconds)
+
     @property
     def pause(self) -> float:
         """Seconds until the files are carried again."""
@@ -160,7 +166,8 @@ class Courier:
 
     def _run(self) -> None:
         troubled = False
-        while not self._closing.wait(self.pause):
+        while not self._closing.wait(self.pause) or self._once_more:
+            self._once_more = False
             try:
                 self._carry()
             except Exception as error:  # the thread's own border: what ends it here would be heard by nobody

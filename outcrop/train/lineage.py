@@ -109,7 +109,7 @@ def _base(spec: TrainSpec, learner: TextLearner) -> dict[str, Any]:
         "tokenizer_sha256": encoder.fingerprint,
         "template_sha256": encoder.chat.fingerprint,
         "own_template": encoder.chat.own,
-        "parameters": learner.total_parameters(),
+        "parameters": weights.count_parameters(learner.model),
     }
 
 

@@ -46,6 +46,9 @@ UNEXPECTED: Final = "Encountered an unexpected error when processing the request
 BESIDE_WEIGHTS: Final = 16 << 20
 """Bytes of room for what lies beside the finished weights: their story, and a tokenizer."""
 
+PARTING_SECONDS: Final = 3.0
+"""What a run that is stopped or fails takes at most to bring its last metrics to storage."""
+
 PASSING: Final = (StorageAway, CredentialsExpired)
 
 
@@ -152,6 +155,10 @@ class Run:
             progress = train(learner, course(self._spec, plan), checkpoints, emit, self._stop.exists)
             with self._listening():
                 courier.finish(self._pulse)
+        except OutcropError:
+            # Stopped or failed: the curve up to here says more than any message.
+            courier.leave(PARTING_SECONDS)
+            raise
         finally:
             with self._listening():  # an upload that hangs must not keep a stopped run
                 courier.close()

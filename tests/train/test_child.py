@@ -185,7 +185,7 @@ def _place(event: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-def test_a_stop_is_heard_within_a_step_and_a_second_child_leaves(spec: TrainSpec, start: Start) -> None:
+def test_a_stop_is_heard_within_a_step_and_a_second_child_leaves(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
     job = start(replace(spec, epochs=2000))
     child = job.start()
     job.wait_for(lambda: job.steps() >= 3, child)
@@ -203,7 +203,18 @@ def test_a_stop_is_heard_within_a_step_and_a_second_child_leaves(spec: TrainSpec
     assert parts(events)[-1] == ("training", "Stopped")
     assert [event["kind"] for event in events[-3:]] == ["checkpoint", "part", "stopped"]
     assert not (job.directory / "model").exists()
+    curve = rows(shelf.objects[FOLDER + "training_artifacts/step_wise_training_metrics.csv"])
+    assert [row[0] for row in curve[1:]] == [str(step) for step in steps], "what was trained is told to the last step"
     assert job.run() == events, "a stopped job is over"
+
+
+def test_a_job_that_diverges_leaves_its_curve(spec: TrainSpec, start: Start, shelf: Shelf) -> None:
+    events = start(replace(spec, learning_rate=1e30)).run()
+    assert events[-1]["kind"] == "failed"
+    steps = [event["step"] for event in events if event["kind"] == "step"]
+    curve = rows(shelf.objects[FOLDER + "training_artifacts/step_wise_training_metrics.csv"])
+    assert steps
+    assert [row[0] for row in curve[1:]] == [str(step) for step in steps]
 
 
 def test_a_whole_model_is_tuned_while_storage_goes_away_and_comes_back(
