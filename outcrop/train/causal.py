@@ -8,11 +8,12 @@ tensors; nothing of models or of who packs.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+
+from outcrop.precision import products_of
 
 BLOCK: Final = 128
 """Queries that are taken together: of what lies above the diagonal little is computed, and the scores stay small."""
@@ -149,7 +150,7 @@ class _Segments:
         """(B, groups * rows, keys) of these rows among a segment's first keys, in the queries' dtype."""
         q, keys = self._q[:, :, block], self._before + block.stop
         rows = q.shape[2]
-        with _products_of(q.dtype):
+        with products_of(q.dtype):
             scores = q.flatten(1, 2).float() @ self._k[:, :keys].float().transpose(1, 2)
         if self._scale != 1.0:
             scores.mul_(self._scale)
@@ -160,24 +161,6 @@ class _Segments:
         length = self._q.shape[2]
         for start in range(0, length, BLOCK):
             yield slice(start, min(start + BLOCK, length))
-
-
-@contextmanager
-def _products_of(dtype: torch.dtype) -> Iterator[None]:
-    """Inside, products of float32 that only hold numbers of `dtype` lose nothing, and take the time of that dtype.
-
-    A bfloat16 product proper would round its results; torch has none on CPUs that leaves them in float32.
-    """
-    if dtype != torch.bfloat16:
-        yield
-        return
-    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # made as torch is imported
-    before = settings.fp32_precision
-    settings.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
 
 
 def _places(runs: Runs, shared: int) -> Iterator[tuple[int, int, int]]:
