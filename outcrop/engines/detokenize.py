@@ -6,6 +6,8 @@ Knows how to call a decoder; nothing of models or requests.
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from outcrop.datasets.lead import Lead
+
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 LONGEST_WAIT: Final = 8
@@ -22,12 +24,12 @@ class TextStream:
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = (), lead: str = "") -> None:
-        self._decode, self._stop, self._lead = decode, tuple(stop), lead
+        self._decode, self._stop, self._lead = decode, tuple(stop), Lead(lead)
         self.tokens: list[int] = []
         """All that was pushed."""
         self._start = self._shown = 0
         self._text_before = ""
-        self._held = self._begun = ""
+        self._held = ""
         self.stopped_by: str | None = None
         """The stop string that ended the text; it is not part of the text."""
 
@@ -42,7 +44,7 @@ class TextStream:
     def finish(self) -> str:
         """Return the rest. A last character that never became whole is left out."""
         rest = "" if self.stopped_by else self._show(self._decode(self.tokens[self._start :]).rstrip(REPLACEMENT))
-        rest, self._begun, self._held = rest + self._begun + self._held, "", ""
+        rest, self._held = rest + self._lead.rest() + self._held, ""
         return rest
 
     def _show(self, text: str) -> str:
@@ -50,18 +52,7 @@ class TextStream:
         fresh = text[len(self._text_before) :]
         self._start, self._shown = self._shown, len(self.tokens)
         self._text_before = self._decode(self.tokens[self._start :])
-        return self._cut(self._held + self._without_lead(fresh))
-
-    def _without_lead(self, fresh: str) -> str:
-        """The text behind the lead; what is only a part of it so far is kept until it is known."""
-        if not self._lead:
-            return fresh
-        text, self._begun = self._begun + fresh, ""
-        if self._lead.startswith(text) and text != self._lead:
-            self._begun = text
-            return ""
-        lead, self._lead = self._lead, ""
-        return text.removeprefix(lead)
+        return self._cut(self._held + self._lead.off(fresh))
 
     def _cut(self, text: str) -> str:
         """Split off what may be shown: up to a stop string, or up to what may become one."""

@@ -81,22 +81,4 @@ class Answer(Struct, frozen=True):
     error: Any = None
 
 
-class Lead:
-    """White space before an answer that is no part of it, taken off a stream's first pieces. lead: "" for none."""
-
-    def __init__(self, lead: str) -> None:
-        self._lead, self._begun = lead, ""
-
-    def off(self, text: str, *, last: bool = False) -> str:
-        """What of a piece may be shown; what is only a part of the lead so far is kept until it is known."""
-        if not self._lead:
-            return text
-        text, self._begun = self._begun + text, ""
-        if self._lead.startswith(text) and text != self._lead and not last:
-            self._begun = text
-            return ""
-        lead, self._lead = self._lead, ""
-        return text.removeprefix(lead)
-
-
 ANSWERS: Final = Decoder(Answer)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from outcrop.datasets.lead import Lead
 from outcrop.errors import (
     ModelErrorException,
     ModelNotReadyException,
@@ -24,7 +25,7 @@ from outcrop.errors import (
     ValidationException,
 )
 from outcrop.records import Piece, Prompt
-from outcrop.serve.answers import ANSWERS, Answer, Lead
+from outcrop.serve.answers import ANSWERS, Answer
 from outcrop.serve.events import CONNECT_SECONDS, Broken, Refused, Silent, Unreachable, events
 from outcrop.serve.manner import Manner, PromptTooLong
 from outcrop.serve.own import OwnManner
@@ -123,9 +124,11 @@ class Line:
                             held = choice
                         else:
                             piece = choice.piece(event.usage)
-                            yield replace(piece, text=lead.off(piece.text)) if asked.lead else piece
+                            text = lead.off(piece.text)
+                            if text:  # else its counts come again with the next one
+                                yield piece if text is piece.text else replace(piece, text=text)
                     elif held is not None and event.usage is not None:
-                        yield held.last(lead.off(held.said(), last=True), event.usage)
+                        yield held.last(lead.off(held.said()) + lead.rest(), event.usage)
                         return
         except Refused as fault:
             raise refusal(fault.status, fault.body) from fault

@@ -74,12 +74,13 @@ class VllmManner:
     def __init__(self, weights: Path) -> None:
         self._weights = weights
         self._context: int | None = None
+        self._readers: dict[int, Reader] = {}
 
     def question(self, model: str, prompt: Prompt, get: Get) -> Question:
         """The prompt's ids; no more tokens are asked for than the context leaves, as vLLM would refuse them."""
         context = self._context_told(get)
         with _refusing():
-            ids = Reader(self._encoder, context).fit(prompt)
+            ids = self._reader(context).fit(prompt)
         body: dict[str, Any] = {
             "model": model,
             "prompt": ids,
@@ -93,7 +94,7 @@ class VllmManner:
     def count(self, model: str, prompt: Prompt, post: Post) -> int:
         """Tokens, whether it would take so many or not; only what no context of these weights could hold is refused."""
         with _refusing():
-            return len(Reader(self._encoder, self._encoder.context or sys.maxsize).bounded(prompt))
+            return len(self._reader(self._encoder.context or sys.maxsize).bounded(prompt))
 
     def figures(self, get: Get) -> Mapping[str, float]:
         """What of its /metrics says how busy it is, summed over its parts, and how many adapters it knows."""
@@ -111,6 +112,12 @@ class VllmManner:
             return Encoder.read(self._weights)
         except OutcropError as fault:
             raise ModelErrorException(str(fault), originalStatusCode=500) from fault
+
+    def _reader(self, context: int) -> Reader:
+        """One for each of the two contexts: making it goes through the whole vocabulary."""
+        if context not in self._readers:
+            self._readers[context] = Reader(self._encoder, context)
+        return self._readers[context]
 
     def _context_told(self, get: Get) -> int:
         """Most tokens of a prompt and its answer, which a flag of the row may have made fewer than the weights'."""

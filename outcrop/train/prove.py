@@ -16,7 +16,7 @@ import torch
 from outcrop import weights
 from outcrop.errors import OutcropError
 from outcrop.lora import linear_layers
-from outcrop.train.layout import APART, Layout
+from outcrop.train.layout import APART, LEAK, Layout
 from outcrop.train.leave import leave
 
 TOKENS: Final = 12
@@ -58,9 +58,15 @@ def prove(folder: Path, limit: int) -> dict[str, Any]:
 
 def _served(model: Any) -> torch.Tensor:
     """Logits of the second half of the sequence, as an engine would have them."""
-    logits: torch.Tensor = model(input_ids=_ids(model)[:, TOKENS // 2 :], use_cache=False).logits[0].float()
+    ids = _ids(model)[:, TOKENS // 2 :]
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[0].float()
     if not torch.isfinite(logits).all():
         raise OutcropError("the logits are not all finite numbers: the weights are damaged")
+    other = ids.clone()
+    other[0, -1] = ids[0, 0]
+    changed = model(input_ids=other, use_cache=False).logits[0].float()
+    if _distance(changed[:-1], logits[:-1]) > LEAK[model.dtype]:
+        raise OutcropError(f"{type(model).__name__} sees the tokens behind a place, so it cannot go on from a text")
     return logits
 
 

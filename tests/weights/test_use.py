@@ -11,7 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
@@ -170,6 +179,18 @@ def test_an_older_architecture_says_what_it_cannot(bundled: Path, tmp_path: Path
     assert any("jobs need the hyperparameter method=full" in remark for remark in found.remarks)
     assert not found.template
     assert any("no chat template" in remark for remark in found.remarks)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_decoder")
+def test_an_encoder_is_refused(bundled: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=4096, max_position_embeddings=64, **shape)
+    BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bundled / name, tmp_path / "bert")
+    with pytest.raises(OutcropError, match="BertLMHeadModel sees the tokens behind a place"):
+        accept(Fetched("mine", tmp_path / "bert"), PAIRS, here)
 
 
 def test_weights_too_large_for_the_machine_are_refused(bundled: Path, tmp_path: Path) -> None:

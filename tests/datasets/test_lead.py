@@ -1,8 +1,8 @@
-"""What an engine says, as pieces: the white space that a model writes before an answer is no part of it."""
+"""What an engine says, piece by piece: the white space that a model writes before an answer is no part of it."""
 
 import pytest
 
-from outcrop.serve.answers import Lead
+from outcrop.datasets.lead import Lead
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from outcrop.serve.answers import Lead
 def test_what_stands_before_an_answer_is_taken_off_its_stream(lead: str, pieces: list[str], shown: list[str]) -> None:
     taken = Lead(lead)
     *early, last = pieces
-    assert [*(taken.off(piece) for piece in early), taken.off(last, last=True)] == shown
+    assert [*(taken.off(piece) for piece in early), taken.off(last) + taken.rest()] == shown
