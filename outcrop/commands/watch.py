@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from outcrop.commands.ctrl_c import ctrl_c
 from outcrop.commands.options import Data, error_console, open_store, settings_from
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
@@ -75,9 +76,9 @@ def watch(
     """
     settings = settings_from(data=data)
     directory = DataDirectory(settings.data.absolute())
-    with open_store(data) as store:
+    with open_store(data) as store, ctrl_c() as obey:
         job = _find(store, identifier, settings.region)
-        looks = _looks(store, job, directory)
+        looks = _looks(store, job, directory, obey)
         console = Console(highlight=False)
         try:
             if as_json:
@@ -115,8 +116,8 @@ def _find(store: "Store", identifier: str | None, region: str) -> Job:
     raise OutcropError(f"there is no customization job {identifier!r} in this data directory; {told}")
 
 
-def _looks(store: "Store", job: Job, directory: DataDirectory) -> Iterator[Look]:
-    """Look again and again until the job is over; the last look has its last events."""
+def _looks(store: "Store", job: Job, directory: DataDirectory, obey: Callable[[], None]) -> Iterator[Look]:
+    """Look again and again until the job is over; the last look has its last events. `obey` may end it before."""
     from outcrop.jobs.events import Follower
 
     folder = directory.work / job.id
@@ -129,6 +130,7 @@ def _looks(store: "Store", job: Job, directory: DataDirectory) -> Iterator[Look]
         if look.over:
             return
         time.sleep(POLL_SECONDS)
+        obey()
         if time.monotonic() - asked >= STORE_SECONDS:
             job = store.jobs.by_arn(job.arn) or job
             weights = weights or _weights(store, job, folder)
