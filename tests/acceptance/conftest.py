@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from tests.acceptance.server import Server
@@ -22,14 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def loaded(server: Server) -> None:
     """The bundled weights' engine is up, and stays up: whoever provisions one model after another waits for it once."""
-    told = server.environment
-    runtime = boto3.client(
-        "bedrock-runtime",
-        endpoint_url=told["AWS_ENDPOINT_URL"],
-        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-        region_name=told["AWS_DEFAULT_REGION"],
-    )
+    runtime = server.client("bedrock-runtime")
     body = json.dumps({"inputText": "Hello", "textGenerationConfig": {"maxTokenCount": 1}})
     runtime.invoke_model(modelId="amazon.titan-text-express-v1", body=body)
 

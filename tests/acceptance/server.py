@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import boto3
 import httpx
 
 from outcrop.directory import DataDirectory
@@ -92,3 +94,15 @@ class Server:
             "AWS_SECRET_ACCESS_KEY": credentials.secret,
             "AWS_DEFAULT_REGION": credentials.region,
         }
+
+    def client(self, service: str, **options: Any) -> Any:
+        """boto3's own client for it, with nothing set but address, key and region, and what a test is about."""
+        told = self.environment
+        return boto3.session.Session().client(
+            service,
+            endpoint_url=told["AWS_ENDPOINT_URL"],
+            aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+            region_name=told["AWS_DEFAULT_REGION"],
+            **options,
+        )

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 from botocore.config import Config
@@ -31,23 +30,12 @@ class Shop:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.bedrock, self.runtime = self.client("bedrock"), self.client("bedrock-runtime")
+        self.bedrock, self.runtime = self.server.client("bedrock"), self.server.client("bedrock-runtime")
         self.models = [self.train(number) for number in (1, 2)]
-
-    def client(self, service: str, **options: Any) -> Any:
-        told = self.server.environment
-        return boto3.client(
-            service,
-            endpoint_url=told["AWS_ENDPOINT_URL"],
-            aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-            region_name=told["AWS_DEFAULT_REGION"],
-            **options,
-        )
 
     def train(self, number: int) -> str:
         """The ARN of a custom model."""
-        s3 = self.client("s3")
+        s3 = self.server.client("s3")
         if number == 1:
             s3.create_bucket(Bucket="shop")
         pair = {"prompt": "Customer: where is order 1?\nAgent:", "completion": f" In crate {number}, on its way."}
@@ -137,7 +125,7 @@ def test_an_idle_deployment_holds_no_engine_and_unchanged_boto3_wakes_it(shop: S
     said = shop.say(deployed)
     until(shop.engines, lambda count: count == 0)
     assert shop.deployment(deployed)["status"] == "Active"
-    standard = shop.client("bedrock-runtime", config=Config(retries={"mode": "standard", "max_attempts": 9}))
+    standard = shop.server.client("bedrock-runtime", config=Config(retries={"mode": "standard", "max_attempts": 9}))
     with ThreadPoolExecutor(2) as both:
         assert list(both.map(lambda client: shop.say(deployed, client), (shop.runtime, standard))) == [said, said]
 
@@ -180,7 +168,7 @@ def test_a_killed_server_leaves_no_engine_and_its_successor_serves_the_deploymen
     said = shop.say(deployed)
     shop.server.kill()
     shop.server.start()
-    shop.bedrock, shop.runtime = shop.client("bedrock"), shop.client("bedrock-runtime")
+    shop.bedrock, shop.runtime = shop.server.client("bedrock"), shop.server.client("bedrock-runtime")
     assert shop.deployment("shop")["status"] == "Active"
     assert shop.say(deployed) == said
     assert shop.engines() == 1

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -48,17 +47,6 @@ def own(tmp_path_factory: pytest.TempPathFactory, catalog: Path) -> Iterator[Ser
     running.stop()
 
 
-def client(server: Server, service: str) -> Any:
-    environment = server.environment
-    return boto3.client(
-        service,
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name=environment["AWS_DEFAULT_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
 def message(number: int) -> str:
     turns = [
         {"role": "user", "content": f"Where is order {number}?"},
@@ -77,7 +65,7 @@ def pair(number: int) -> str:
 
 def job(server: Server, name: str, lines: str, model: str = MODEL, **hyperparameters: str) -> dict[str, Any]:
     """A finished job on these lines."""
-    bedrock, s3 = client(server, "bedrock"), client(server, "s3")
+    bedrock, s3 = server.client("bedrock"), server.client("s3")
     s3.create_bucket(Bucket=BUCKET)
     s3.put_object(Bucket=BUCKET, Key=f"{name}.jsonl", Body=lines)
     arn = bedrock.create_model_customization_job(
@@ -97,7 +85,7 @@ def job(server: Server, name: str, lines: str, model: str = MODEL, **hyperparame
 
 
 def test_it_is_listed_and_got(own: Server) -> None:
-    bedrock = client(own, "bedrock")
+    bedrock = own.client("bedrock")
     wanted = {
         "modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}",
         "modelId": MODEL,
@@ -130,7 +118,7 @@ def test_it_is_customized_and_answers(own: Server) -> None:
         "max_tokens": 8,
         "messages": [{"role": "user", "content": "Where is order 4711?"}],
     }
-    runtime = client(own, "bedrock-runtime")
+    runtime = own.client("bedrock-runtime")
     answer = json.loads(runtime.invoke_model(modelId=MODEL, body=json.dumps(asked))["body"].read())
     assert 0 < answer["usage"]["output_tokens"] <= 8
     with pytest.raises(ClientError) as refused:
@@ -145,7 +133,7 @@ def test_its_own_rules_hold(own: Server) -> None:
     with pytest.raises(ClientError, match=r"between 1 and 100, or one of \[auto\]"):
         job(own, "too-long", messages(1), epochCount="101")
     with pytest.raises(ClientError, match="customized by"):
-        client(own, "bedrock").create_model_customization_job(
+        own.client("bedrock").create_model_customization_job(
             jobName="further",
             customModelName="further",
             roleArn=ROLE,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from tests.acceptance.server import Server
@@ -45,17 +44,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-def client(server: Server, service: str) -> Any:
-    told = server.environment
-    return boto3.client(
-        service,
-        endpoint_url=told["AWS_ENDPOINT_URL"],
-        region_name=told["AWS_DEFAULT_REGION"],
-        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
 def settled(look: Callable[[], dict[str, Any]], *open_states: str) -> dict[str, Any]:
     deadline = time.monotonic() + LONGEST_SECONDS
     while (found := look())["status"] in open_states:
@@ -66,7 +54,7 @@ def settled(look: Callable[[], dict[str, Any]], *open_states: str) -> dict[str, 
 
 def tuned(server: Server) -> dict[str, Any]:
     """A job whose model answers one thing only."""
-    bedrock, s3 = client(server, "bedrock"), client(server, "s3")
+    bedrock, s3 = server.client("bedrock"), server.client("s3")
     lines = [
         {
             "messages": [
@@ -92,7 +80,7 @@ def tuned(server: Server) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_custom_model_on_vllm_from_training_to_deletion(served: Server) -> None:
-    bedrock, runtime = client(served, "bedrock"), client(served, "bedrock-runtime")
+    bedrock, runtime = served.client("bedrock"), served.client("bedrock-runtime")
     done = tuned(served)
     assert done["status"] == "Completed", done.get("failureMessage")
     arn = bedrock.create_provisioned_model_throughput(
@@ -126,7 +114,7 @@ def test_a_custom_model_on_vllm_from_training_to_deletion(served: Server) -> Non
 
 
 def test_a_vllm_that_is_not_there_fails_with_its_command(served: Server) -> None:
-    bedrock = client(served, "bedrock")
+    bedrock = served.client("bedrock")
     arn = bedrock.create_provisioned_model_throughput(modelUnits=1, provisionedModelName="nowhere", modelId=MISSING)[
         "provisionedModelArn"
     ]

@@ -22,7 +22,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 from botocore.config import Config
 
 from outcrop.directory import DataDirectory
@@ -65,15 +64,7 @@ class Story:
 
 def client(server: Server, service: str) -> Any:
     """A client that asks again while a server is away."""
-    told = server.environment
-    return boto3.session.Session().client(
-        service,
-        endpoint_url=told["AWS_ENDPOINT_URL"],
-        region_name=told["AWS_DEFAULT_REGION"],
-        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
-        config=Config(retries={"mode": "standard", "total_max_attempts": 10}),
-    )
+    return server.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 10}))
 
 
 class Soak:

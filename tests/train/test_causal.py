@@ -22,6 +22,19 @@ def expected(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scal
     return torch.cat(pieces, dim=1).transpose(0, 1)
 
 
+def assert_alike(found: Tensor, wanted: Tensor, ours: list[Tensor], theirs: list[Tensor]) -> None:
+    """The values, and with one gradient from above the gradients of what went in; `theirs` and `wanted` in float64."""
+    towards = torch.randn(found.shape).to(found.dtype)
+    torch.autograd.backward(found, towards)
+    torch.autograd.backward(wanted, towards.double())
+    pairs = [(found, wanted), *((mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))]
+    for mine, other in pairs:
+        assert mine is not None
+        assert other is not None
+        apart, size = (mine.double() - other).abs().max().item(), other.abs().max().item()
+        assert apart <= CLOSE[found.dtype] * max(1.0, size)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
 @pytest.mark.parametrize(
@@ -39,15 +52,7 @@ def test_attention_is_torchs(dtype: torch.dtype, heads: int, kv_heads: int, runs
     wanted = expected(*(one.transpose(0, 1) for one in theirs), lengths, scale)
     assert found.dtype == dtype
     assert found.shape == (length, heads, width)
-    towards = torch.randn(found.shape).to(dtype)
-    found.backward(towards)
-    wanted.backward(towards.double())
-    pairs = [(found, wanted), *((mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))]
-    for mine, other in pairs:
-        assert mine is not None
-        assert other is not None
-        apart, size = (mine.double() - other).abs().max().item(), other.abs().max().item()
-        assert apart <= CLOSE[dtype] * max(1.0, size)
+    assert_alike(found, wanted, ours, theirs)
 
 
 @pytest.mark.parametrize("kept", [1, 1024])
@@ -76,15 +81,7 @@ def test_what_segments_share_is_seen_by_all_and_learns_from_all(  # noqa: PLR091
         pieces.append(answers[shared:] if pieces else answers)
         start += length
     wanted = torch.cat(pieces)
-    towards = torch.randn(found.shape).to(dtype)
-    found.backward(towards)
-    wanted.backward(towards.double())
-    pairs = [(found, wanted), *((mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True))]
-    for mine, other in pairs:
-        assert mine is not None
-        assert other is not None
-        apart, size = (mine.double() - other).abs().max().item(), other.abs().max().item()
-        assert apart <= CLOSE[dtype] * max(1.0, size)
+    assert_alike(found, wanted, ours, theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
