@@ -6,29 +6,26 @@ made right here, constraints are checked in `validate`. Knows shapes and encodin
 
 import base64
 import binascii
-import json
 import math
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 from outcrop.errors import ServiceError
-from outcrop.wire import timestamps, xmltree
+from outcrop.wire import jsontree, timestamps, xmltree
 from outcrop.wire.body import Upload
 from outcrop.wire.request import MalformedUri, Request, decode_form
 from outcrop.wire.route import Match
 from outcrop.wire.spec import Shape
 from outcrop.wire.xmltree import Element
 
-MAX_JSON_DEPTH: Final = 200
-"""Deeper than any shape or sensible document; far within the interpreter's own recursion limit."""
+MAX_QUERY_DEPTH: Final = 200
+"""Parts of a query parameter's name, a.b.1.c: more than any shape has."""
 
 _INTEGER: Final = re.compile("[+-]?[0-9]{1,19}")
 
 _NUMBER: Final = re.compile("[0-9]{1,9}")
-
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(match: Match, request: Request, body: bytes | Upload) -> dict[str, Any]:
@@ -189,44 +186,9 @@ def _serialization(message: str) -> ServiceError:
 
 def _json_document(body: bytes) -> Any:
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_float)
-        _check_depth(document)
-        if _SURROGATE.search(body):
-            # Half a surrogate pair is legal JSON, but no text: it could be neither stored nor sent back.
-            json.dumps(document, ensure_ascii=False, default=str).encode("utf-8")
-    except (ValueError, RecursionError) as fault:
+        return jsontree.read(body)
+    except ValueError as fault:
         raise _serialization(f"Could not parse request body into json: {fault}") from fault
-    return document
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _float(text: str) -> float | Decimal:
-    """A number; one beyond all floats stays as it was written, so that its refusal can quote it.
-
-    Raises ValueError for an exponent beyond Decimal's own, some 10**18.
-    """
-    found = float(text)
-    try:
-        return Decimal(text) if math.isinf(found) else found
-    except InvalidOperation as fault:
-        raise ValueError(f"the exponent of {text[:64]} is too large") from fault
-
-
-def _check_depth(document: Any) -> None:
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        if depth > MAX_JSON_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
 
 
 def _json_structure(shape: Shape, document: Mapping[str, Any], names: list[str], place: str = "") -> dict[str, Any]:
@@ -392,7 +354,7 @@ def _tree(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     for name, value in pairs:
         place = root
         parts = name.split(".")
-        if len(parts) > MAX_JSON_DEPTH:
+        if len(parts) > MAX_QUERY_DEPTH:
             raise ServiceError("The query string is nested too deep.", code="MalformedQueryString", status=400)
         for part in parts:
             place = place.setdefault(part, {})

@@ -56,9 +56,20 @@ def test_a_number_beyond_all_floats_is_quoted_as_it_was_written(number: str, sai
     assert told(schema, read_json(body)).startswith(f"#/temperature: {said}")
 
 
-def test_a_number_beyond_all_decimals_is_no_number() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"temperature": 1e9999999999999999999}', id="no decimal holds this number"),
+        pytest.param(b'{"a": ' * 201 + b"1" + b"}" * 201, id="nested deeper than any schema"),
+        pytest.param(b"[" * 100_000, id="nested deeper than the interpreter reads"),
+        pytest.param(b'{"prompt": "\\ud800"}', id="half a character"),
+        pytest.param(b'{"prompt": "a", "prompt": "b"}', id="one key twice"),
+        pytest.param(b'{"temperature": NaN}', id="not a number"),
+    ],
+)
+def test_what_is_no_strict_json_is_malformed(body: bytes) -> None:
     with pytest.raises(ValidationException, match=r"^Malformed input request, please"):
-        read_json(b'{"temperature": 1e9999999999999999999}')
+        read_json(body)
 
 
 def test_a_number_beyond_all_floats_is_quoted_in_the_place_of_a_word() -> None:
