@@ -37,6 +37,7 @@ from outcrop.serve.process import EngineProcess
 from outcrop.serve.running import LONGEST_RETRY_SECONDS, Running
 from outcrop.serve.seats import Seating
 from outcrop.serve.size import Sizes, needed
+from outcrop.serve.trouble import Trouble
 from outcrop.serve.units import Bucket
 from outcrop.serve.verdicts import Verdicts, deployed, provisioned
 from outcrop.serve.vllm import VllmEngine
@@ -219,12 +220,14 @@ class Fleet:
     # -------------------------------------------------------------------------------------------------- the loop
 
     def _run(self) -> None:
+        trouble = Trouble("the fleet's look")
         while not self._ended:
             try:
                 loading = self.tick()
-            except Exception:
+                trouble.fine()
+            except Exception as fault:
                 # One of the four borders: whatever went wrong, engines and callers need the next look at them.
-                log.exception("fleet tick failed")
+                trouble.met(fault)
                 loading = False
             self._bell.wait(QUICK_SECONDS if loading else SLOW_SECONDS)
             self._bell.clear()

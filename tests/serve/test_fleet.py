@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import structlog
 
 from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
 from outcrop.serve import hands
@@ -402,5 +403,8 @@ def test_a_fault_of_the_store_does_not_end_the_loop(world: World, monkeypatch: p
         return wanted(world.store.throughputs)
 
     monkeypatch.setattr(type(world.store.throughputs), "wanted", sometimes)
-    world.fleet.wake()
-    assert world.serve(1, world.model().arn)
+    with structlog.testing.capture_logs() as entries:
+        world.fleet.wake()
+        assert world.serve(1, world.model().arn)
+    # Both looks met it, and a fault that lasts is told once.
+    assert [entry["times"] for entry in entries if entry["event"] == "the fleet's look failed"] == [1]
