@@ -28,6 +28,21 @@ def test_defaults_are_aws_s() -> None:
     assert asked == Asked(Prompt(max_tokens=9, temperature=1.0, top_p=0.999, turns=turns), "claude-3-haiku-20240307")
 
 
+@pytest.mark.parametrize(
+    ("model_id", "name"),
+    [
+        ("anthropic.claude-3-haiku-20240307-v1:0", "claude-3-haiku-20240307"),
+        ("anthropic.claude-instant-v1", "claude-instant"),
+        ("anthropic.claude-sonnet-4", "claude-sonnet-4"),
+        ("my.support-v1", "my.support-v1"),
+        ("my.support-v1:0", "my.support-v1:0"),
+        ("not-anthropic.claude-v1", "not-anthropic.claude-v1"),
+    ],
+)
+def test_an_answer_names_anthropic_s_models_as_anthropic_does_and_others_by_their_ids(model_id: str, name: str) -> None:
+    assert ask(NAME, body(), model=model_id).model == name
+
+
 def test_every_setting_and_both_forms_of_content_are_read() -> None:
     blocks = [{"type": "text", "text": "Where"}, {"type": "text", "text": " is it?"}]
     prompt = ask(

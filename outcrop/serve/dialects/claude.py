@@ -36,7 +36,7 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 
 def ask(document: Document, terms: Terms) -> Asked:
     """The turns and the system prompt, with Claude's defaults."""
-    model = re.sub(r"^anthropic\.|-v\d+(:\d+)*$", "", terms.model)
+    model = _name(terms.model)
     for name in ("tools", "tool_choice", "anthropic_beta"):
         if document.get(name):
             raise ValidationException(
@@ -59,6 +59,13 @@ def ask(document: Document, terms: Terms) -> Asked:
         top_p=top_p,
     )
     return Asked(prompt, model=model)
+
+
+def _name(model_id: str) -> str:
+    """What Anthropic calls the model of Bedrock's id: without provider and version; an id of nobody's but the user's
+    names itself.
+    """
+    return re.sub(r"^anthropic\.(.+?)(-v\d+(:\d+)*)?$", r"\1", model_id)
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
