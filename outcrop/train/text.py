@@ -7,7 +7,7 @@ adapters and plans; nothing of job directories, events or S3.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from outcrop import weights
+from outcrop.datasets.packs import TOKEN_BUDGET, Stretch, packs
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
 from outcrop.lora import LoraAdapter
-from outcrop.train import heap
+from outcrop.train import heap, recompute
 from outcrop.train.chain import ALONE, Descent
 from outcrop.train.layout import Layout
 from outcrop.train.loop import Tally
 from outcrop.train.masters import Masters, can_narrow
-
-TOKEN_BUDGET: Final = {"cpu": 4096, "cuda": 16384}
-"""Tokens that go through the model at once; a longer segment goes alone. Bounds memory, changes no loss."""
 
 SHARED: Final = 16
 """Tokens of a common beginning under which looking after it costs what it spares."""
@@ -128,19 +126,10 @@ class TextLearner:
 
     def _batches(self, shard: Shard, examples: NDArray[np.int64]) -> Iterator[Packed]:
         """The examples' segments in rows within the token budget, shortest first."""
-        stretches = [stretch for index in examples for stretch in shard.stretches(int(index))]
-        pending: list[tuple[int, int]] = []
-        tokens = 0
-        for start, end in sorted(stretches, key=lambda stretch: stretch[1] - stretch[0]):
-            if pending and tokens + end - start > self._budget:
-                yield self._lay(shard, pending)
-                pending, tokens = [], 0
-            pending.append((start, end))
-            tokens += end - start
-        if pending:
-            yield self._lay(shard, pending)
+        for stretches in packs(shard, examples.tolist(), self._budget):
+            yield self._lay(shard, stretches)
 
-    def _lay(self, shard: Shard, stretches: list[tuple[int, int]]) -> Packed:
+    def _lay(self, shard: Shard, stretches: list[Stretch]) -> Packed:
         return _lay(shard, stretches, self.device, _beginning(shard, stretches) if self.layout.shares else 0)
 
     def _likelihood(self, batch: Packed, share: float = 1.0) -> Tensor:
@@ -171,22 +160,31 @@ def load_learner(
     dtype: str | torch.dtype = "auto",
     parent: Path | None = None,
     whole_parent: bool = False,
+    again: bool = False,
 ) -> TextLearner:
     """Load the base and make it trainable: lora with fresh factors, or full with float32 masters.
 
     `parent` is the folder of the adapter that the job starts from; `whole_parent`: the base is itself a custom model.
+    `again`: layers are computed again on the way back where they can be, for the same bits in less memory.
     """
     heap.keep()
     torch.manual_seed(seed)
     descent = Descent.read(parent, whole_parent)
     if method == "lora":
-        layout = Layout.of(weights.load_model(base, dtype, device))
+        layout = _laid_out(weights.load_model(base, dtype, device), again=again)
         return TextLearner(layout, plan, descent.adapt(layout.model, rank, alpha, seed), descent)
     model = weights.load_model(base, torch.float32, device)
     descent.open(model)
     width = weights.choose_dtype(model.config, dtype, device)
     masters = Masters(model, width) if width != torch.float32 and can_narrow(model) else None
-    return TextLearner(Layout.of(model), plan, None, descent, masters=masters)
+    return TextLearner(_laid_out(model, again=again), plan, None, descent, masters=masters)
+
+
+def _laid_out(model: Any, *, again: bool) -> Layout:
+    layout = Layout.of(model)
+    if again:
+        recompute.install(layout.model)
+    return layout
 
 
 def pack(shard: Shard, examples: list[int], device: torch.device, *, share: bool = False) -> Packed:
@@ -195,7 +193,7 @@ def pack(shard: Shard, examples: list[int], device: torch.device, *, share: bool
     return _lay(shard, stretches, device, _beginning(shard, stretches) if share else 0)
 
 
-def _beginning(shard: Shard, stretches: list[tuple[int, int]]) -> int:
+def _beginning(shard: Shard, stretches: list[Stretch]) -> int:
     """Tokens that all segments begin with, none of them a label or the place before one; 0 where they spare little."""
     # Every segment keeps a token of its own at least, from which its first label is predicted.
     most = min(next(iter(np.flatnonzero(shard.scored[start:end])), end - start) - 1 for start, end in stretches)
@@ -210,7 +208,7 @@ def _beginning(shard: Shard, stretches: list[tuple[int, int]]) -> int:
     return int(most) if worth else 0
 
 
-def _lay(shard: Shard, stretches: list[tuple[int, int]], device: torch.device, shared: int) -> Packed:
+def _lay(shard: Shard, stretches: list[Stretch], device: torch.device, shared: int) -> Packed:
     """Lay segments end to end behind what they share: no padding, and no label across a boundary."""
     segments = [end - start - shared for start, end in stretches]
     front = stretches[0][0], stretches[0][0] + shared
