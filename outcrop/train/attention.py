@@ -1,10 +1,13 @@
 """Attention for examples laid end to end in one row: each sees itself only, through transformers' own extension point.
 
-Examples that do not know of each other cannot contaminate each other: every segment is a call of its own, so there is
-no mask to get wrong. Knows torch and transformers' AttentionInterface; nothing of datasets or losses.
+Examples that do not know of each other cannot contaminate each other: there is no mask to get wrong. On a GPU one call
+of flash attention takes all segments (varlen), where it was tried and said what a call for each said; on a CPU they are
+plain matrix products (causal); else every segment is a call of its own, but neighbours of one length go together. Knows
+torch and transformers' AttentionInterface; nothing of datasets or losses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import torch
@@ -12,13 +15,21 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from outcrop.errors import OutcropError
-from outcrop.train import causal
+from outcrop.train import causal, varlen
 from outcrop.weights import window_of
 
 NAME: Final = "outcrop_segments"
 
 _UNCARRIED: Final = ("s_aux", "position_bias")
 """What some architectures ask of their attention beyond causality and a window; refused, never ignored."""
+
+TRIED: Final = (9, 131, 1, 34)
+TRIED_SHARED: Final = 5
+TRIED_WINDOW: Final = 7
+"""Segments that one call is tried with, what they share, and the window of the second try."""
+
+TRIED_APART: Final = 3e-2
+"""How far what one call finds may be off, of the largest number: rounding of bfloat16 is a fifth of it."""
 
 
 def register() -> None:
@@ -62,36 +73,133 @@ def attend(
     for asked in _UNCARRIED:
         if rest.get(asked) is not None:
             raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")
-    if (
-        query.device.type == "cpu"
-        and sliding_window_spares(segments, sliding_window, shared)
-        and softcap is None
-        and not dropout
-    ):
-        scale = query.shape[3] ** -0.5 if scaling is None else scaling
-        return causal.attention(query[0], key[0], value[0], tuple(runs(segments)), scale, shared).unsqueeze(0), None
-    grouped = key.shape[1] != query.shape[1]
+    plain = softcap is None and not dropout
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    heads = query[0], key[0], value[0]
+    kernel = kernel_for(query, key) if plain else None
+    if kernel is not None:
+        found = varlen.attention(heads, segments, scale, shared, window=sliding_window, by=kernel)
+    elif plain and query.device.type == "cpu" and sliding_window_spares(segments, sliding_window, shared):
+        found = causal.attention(*heads, tuple(runs(segments)), scale, shared)
+    else:
+        found = by_length(heads, segments, scale, shared, window=sliding_window, softcap=softcap, dropout=dropout)
+    return found.unsqueeze(0), None
+
+
+def told(model: Any) -> str | None:
+    """How segments of a model are attended to on its GPU, in words; None on a CPU."""
+    device = next(model.parameters()).device
+    if device.type == "cpu":
+        return None
+    reason = slower(model)
+    if reason is None:
+        return "a row's examples are attended to in one call of flash attention, whatever their lengths (varlen_attn)"
+    return f"a row's examples are attended to in a call for each length: {reason}"
+
+
+def slower(model: Any) -> str | None:
+    """Why segments on its GPU take a call for each length, which is slower than one for all; None where they do not."""
+    first, config = next(model.parameters()), model.config.get_text_config()
+    if first.device.type == "cpu":
+        return None
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        return "flash attention does not cap scores"
+    heads = int(config.num_attention_heads)
+    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+    _, reason = one_call(first.device, first.dtype, heads, kv_heads, width)
+    return reason
+
+
+@lru_cache(maxsize=16)
+def one_call(
+    device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, width: int
+) -> tuple[varlen.Kernel | None, str | None]:
+    """The kernel that takes all segments of such heads at once, or why there is none; remembered, as it is tried."""
+    reason = varlen.doubt(device, dtype, width)
+    kernel = varlen.kernel()
+    if reason is None and kernel is not None:
+        reason = failing(kernel, device, dtype, heads, kv_heads, width)
+    return (kernel, None) if reason is None else (None, reason)
+
+
+def failing(  # noqa: PLR0917
+    kernel: varlen.Kernel, device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, width: int
+) -> str | None:
+    """Why this kernel is not to be had or not to be believed there, or None: a row is tried, with its gradients."""
+    generator = torch.Generator().manual_seed(0)
+    total = TRIED_SHARED + sum(TRIED)
+    made = [
+        torch.randn(total, count, width, generator=generator).to(device, dtype) for count in (heads, kv_heads, kv_heads)
+    ]
+    along = torch.randn(total, heads, width, generator=generator).to(device, dtype)
+
+    def outcome(wide: torch.dtype, attention: Callable[..., Tensor]) -> list[Tensor]:
+        given = [one.to(wide).requires_grad_() for one in made]
+        out = attention(tuple(one.transpose(0, 1) for one in given))
+        return [out.detach(), *torch.autograd.grad(out, given, along.to(wide))]
+
+    for window in (None, TRIED_WINDOW):
+        how: dict[str, Any] = {
+            "segments": TRIED, "scale": width**-0.5, "shared": TRIED_SHARED, "window": window
+        }  # fmt: skip
+        # Layouts are tried without gradients: not so here.
+        with torch.enable_grad():
+            exact = outcome(torch.float32, partial(by_length, **how))
+            try:
+                found = outcome(dtype, partial(varlen.attention, **how, by=kernel))
+            except (RuntimeError, TypeError, ValueError) as fault:
+                return f"varlen_attn of torch {torch.__version__} fails here: {str(fault).splitlines()[0]}"
+        apart = max(
+            float((one - other).abs().max() / other.abs().max()) for one, other in zip(found, exact, strict=True)
+        )
+        if not apart <= TRIED_APART:
+            return f"varlen_attn of torch {torch.__version__} is off by {apart:.2g} of the size of what it should find"
+    return None
+
+
+def kernel_for(query: Tensor, key: Tensor) -> varlen.Kernel | None:
+    """What takes all segments of these (1, heads, T, d) at once."""
+    if query.device.type == "cpu":
+        return None
+    kernel, _ = one_call(query.device, query.dtype, query.shape[1], key.shape[1], query.shape[3])
+    return kernel
+
+
+def by_length(
+    heads: causal.Heads,
+    segments: Sequence[int],
+    scale: float,
+    shared: int = 0,
+    *,
+    window: int | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention of (heads, T, d) upon (kv heads, T, d), a call for neighbours of one length. Returns (T, heads, d)."""
+    query, key, value = heads
+    grouped = key.shape[0] != query.shape[0]
     pieces = []
     start = 0
     for length, count in ((shared, 1), *runs(segments)) if shared else runs(segments):
         end = start + length * count
         before = shared if start else 0
-        q, k, v = (_apart(one[0, :, start:end], length, count) for one in (query, key, value))
+        q, k, v = (_apart(one[:, start:end], length, count) for one in heads)
         if before:
             k, v = (
-                torch.cat((one[:, :, :shared].expand(count, -1, -1, -1), own), dim=2)
+                torch.cat((one[:, :shared].expand(count, -1, -1, -1), own), dim=2)
                 for one, own in ((key, k), (value, v))
             )
-        mask = _mask(length, before, sliding_window, query.device)
+        mask = _mask(length, before, window, query.device)
         if softcap is None:
             out = scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale, enable_gqa=grouped
             )
         else:
-            out = _capped(q, k, v, mask, scaling=scaling, softcap=softcap, dropout=dropout)
+            out = _capped(q, k, v, mask, scale=scale, softcap=softcap, dropout=dropout)
         pieces.append(out.transpose(1, 2).reshape(length * count, out.shape[1], out.shape[3]))
         start = end
-    return torch.cat(pieces).unsqueeze(0), None
+    return torch.cat(pieces)
 
 
 def _capped(
@@ -100,7 +208,7 @@ def _capped(
     value: Tensor,
     mask: Tensor | None,
     *,
-    scaling: float | None,
+    scale: float,
     softcap: float,
     dropout: float,
 ) -> Tensor:
@@ -108,7 +216,7 @@ def _capped(
     length, groups = query.shape[2], query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (one.repeat_interleave(groups, dim=1) for one in (key, value))
-    scores = query @ key.transpose(2, 3) * (query.shape[3] ** -0.5 if scaling is None else scaling)
+    scores = query @ key.transpose(2, 3) * scale
     scores = softcap * torch.tanh(scores / softcap)
     if mask is None:
         mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
