@@ -82,6 +82,7 @@ def main(base: str, folder: str, out: str, settings: str) -> None:
         "step_seconds": [event["seconds"] for event in events],
         "first_step_at": round(first, 2),
         "losses": [event["loss"] for event in events],
+        "attention": learner.layout.slower or learner.layout.told,
         "peak_mib": (usage()["device_peak_bytes"] or usage()["peak_bytes"]) >> 20,
     }
     (Path(out) / "result.json").write_text(json.dumps(result))

@@ -10,7 +10,7 @@ within one in a hundred. Beside them stands what matrix products reach on this m
 shapes and of large squares. Tasks: lora and full (pairs of 40 to 670 tokens, eight a step), cpt (sequences of 1,024
 tokens, every one scored, LoRA), whole-job (1,200 short pairs once, LoRA: what counts is the wall time). `--quick` shows
 that all of it runs and writes nothing; else results/train-<model>-<task>.json is written. The 8b runs ours alone, on
-sequences of 4,096 tokens, as NVIDIA's published figure was measured.
+sequences of 4,096 tokens, as NVIDIA's published figure was measured; on a GPU the table says how they were attended to.
 """
 
 import argparse
@@ -286,6 +286,7 @@ def summary(results: list[dict[str, Any]], each: float, rates: list[float]) -> d
         "peak_mib": max(result["peak_mib"] for result in results),
         "first_loss": results[0]["losses"][0],
         "last_loss": results[0]["losses"][-1],
+        **({"attention": results[0]["attention"]} if results[0].get("attention") else {}),
     }
 
 

@@ -88,27 +88,28 @@ def attend(
 
 def told(model: Any) -> str | None:
     """How segments of a model are attended to on its GPU, in words; None on a CPU."""
-    device = next(model.parameters()).device
-    if device.type == "cpu":
+    if next(model.parameters()).device.type == "cpu":
         return None
-    reason = slower(model)
-    if reason is None:
-        return "a row's examples are attended to in one call of flash attention, whatever their lengths (varlen_attn)"
-    return f"a row's examples are attended to in a call for each length: {reason}"
+    return slower(model) or (
+        "the examples of a row are attended to in one call of flash attention, whatever their lengths: varlen_attn of "
+        f"torch {torch.__version__}"
+    )
 
 
 def slower(model: Any) -> str | None:
-    """Why segments on its GPU take a call for each length, which is slower than one for all; None where they do not."""
+    """What segments of a model lose on its GPU where no one call takes all of them, and why; None where one does."""
     first, config = next(model.parameters()), model.config.get_text_config()
     if first.device.type == "cpu":
         return None
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        return "flash attention does not cap scores"
-    heads = int(config.num_attention_heads)
-    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-    _, reason = one_call(first.device, first.dtype, heads, kv_heads, width)
-    return reason
+    reason: str | None = "flash attention does not cap scores"
+    if getattr(config, "attn_logit_softcapping", None) is None:
+        heads = int(config.num_attention_heads)
+        width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        _, reason = one_call(first.device, first.dtype, heads, kv_heads, width)
+    if reason is None:
+        return None
+    return f"its examples are attended to in a call for each length, which is slower than one call for all: {reason}"
 
 
 @lru_cache(maxsize=16)

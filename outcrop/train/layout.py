@@ -62,7 +62,12 @@ class Layout:
             )
         if self.doubt is not None:
             return f"its layers are trained as transformers has them, which is slower than in blocks: {self.doubt}"
-        return None
+        return attention.slower(self.model)
+
+    @property
+    def told(self) -> str | None:
+        """How the examples of a row are attended to, where that depends on the machine: on a GPU."""
+        return None if self.alone is not None else attention.told(self.model)
 
     @classmethod
     def of(cls, model: Any) -> "Layout":

@@ -118,6 +118,8 @@ class Run:
         learner = load(self._spec, plan)
         if learner.layout.slower is not None:
             self._warn(learner.layout.slower)
+        elif learner.layout.told is not None:
+            self._events.emit("log", level="info", message=learner.layout.told)
         if first:
             trainable = sum(parameter.numel() for parameter in learner.parameters())
             result = learner.result_bytes(Path(self._spec.base))

@@ -4,7 +4,7 @@ Here is no GPU: a plain kernel of the same signature stands for torch's. What ne
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import varlen as torchs
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig
+from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from outcrop.train import attention, varlen
 from outcrop.train.layout import Layout
@@ -251,6 +251,38 @@ def test_a_kernel_that_does_not_is_not_taken_and_it_is_told(kernel: varlen.Kerne
     assert reason is not None
     assert said in reason
     assert "\n" not in reason
+
+
+@pytest.fixture
+def anew() -> Iterator[None]:
+    """What was tried before is forgotten, and what is tried now afterwards."""
+    attention.one_call.cache_clear()
+    yield
+    attention.one_call.cache_clear()
+
+
+@pytest.mark.usefixtures("anew")
+def test_the_way_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of models on the meta device, which is as little a CPU as a GPU is."""
+    with torch.device("meta"):
+        llama, gemma = LlamaForCausalLM(LlamaConfig(**SHAPE)), Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8))
+    slow = "attended to in a call for each length, which is slower than one call for all: "
+    layout = Layout(llama, None, keeps=True)
+    assert layout.slower == layout.told == f"its examples are {slow}{varlen.doubt(CUDA, torch.float32, 8)}"
+    assert attention.told(gemma) == f"its examples are {slow}flash attention does not cap scores"
+    llama.bfloat16()
+    monkeypatch.setattr(attention, "failing", lambda *given: "it is broken")
+    assert str(layout.slower).endswith("it is broken")
+    attention.one_call.cache_clear()
+    monkeypatch.setattr(attention, "failing", lambda *given: None)
+    assert layout.slower is None
+    assert "in one call of flash attention" in str(layout.told)
+    query, key, _ = (torch.empty(1, count, 5, 8, dtype=torch.bfloat16, device="meta") for count in (4, 2, 2))
+    assert attention.kernel_for(query, key) is not None
+    assert attention.kernel_for(query.to(torch.float32), key) is None
+    assert Layout(llama, "it is odd", keeps=True).told is None
+    on_cpu = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    assert (attention.told(on_cpu), attention.slower(on_cpu)) == (None, None)
 
 
 @pytest.mark.cuda
