@@ -115,7 +115,7 @@ class Streamed:
                 fault.message, originalStatusCode=fault.status, originalMessage=fault.message
             ) from fault
         except StopAsyncIteration:
-            await self.aclose()
+            await self._end(None)
             raise
         except BaseException as fault:
             # An error of ours, which is counted as one, or the caller's task was cancelled: nobody will ask again.
@@ -144,8 +144,9 @@ class Streamed:
             self._lease.charge(read, tally.completion_tokens)
 
     async def aclose(self) -> None:
-        """End the engine's work and the lease; may be called again."""
-        await self._end(None)
+        """End the engine's work and the lease; may be called again, and after the end."""
+        whole = self._state.tally.ends >= self._script.generations
+        await self._end(None if whole else GeneratorExit())
 
     async def _end(self, fault: BaseException | None) -> None:
         """As aclose; the lease is told what went wrong."""

@@ -22,7 +22,8 @@ class Meter:
         self.registry = CollectorRegistry()
         self.invocations = Counter(
             "outcrop_invocations",
-            "Calls of a model by how they ended: ok, or AWS's error code (ThrottlingException is a refusal).",
+            "Calls of a model by how they ended: ok, cancelled (the caller left before the end), or AWS's error code "
+            "(ThrottlingException is a refusal).",
             ["model_id", "outcome"],
             registry=self.registry,
         )
@@ -68,12 +69,17 @@ class Reading:
             self.meter.first_token.labels(self.target).observe(time.monotonic() - self.start)
 
     def end(self, fault: BaseException | None, read: int, made: int) -> None:
-        """It has ended: with an error of the service, or as its caller wished. read, made: tokens."""
+        """It has ended: with an error of the service, because its caller left, or well. read, made: tokens.
+
+        A caller who left shows as what ends a task or a generator from outside, which is no Exception.
+        """
         outcome = "ok"
         if isinstance(fault, ServiceError):
             outcome = fault.code
         elif isinstance(fault, Exception):
             outcome = "InternalServerException"
+        elif fault is not None:
+            outcome = "cancelled"
         self.meter.invocations.labels(self.target, outcome).inc()
         self.meter.tokens.labels(self.target, "input").inc(read)
         self.meter.tokens.labels(self.target, "output").inc(made)
