@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
+from outcrop.engines import kernels
 from outcrop.engines.batch import Batch, Chunk
+from outcrop.engines.kernels.attention import attend as single_rows
 from outcrop.precision import products_of
 
 BLOCK: Final = 128
@@ -32,32 +34,31 @@ class Rule:
     """Scores are bent by cap * tanh(score / cap)."""
 
 
-def attend(batch: Batch, layer: Layer, rule: Rule, *, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Keep the rows' keys and values, then attend.
+def keep(batch: Batch, layer: Layer, key: Tensor, value: Tensor) -> None:
+    """Put the rows' keys and values, (rows, kv heads, d) each, where they lie in the cache."""
+    for cached, one in zip(layer, (key, value), strict=True):
+        cached.index_copy_(1, batch.places, one.transpose(0, 1).to(cached.dtype))
 
-    query is (rows, heads, d), key and value (rows, kv heads, d); returns (rows, heads, d of values) in query's dtype.
+
+def attend(batch: Batch, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
+    """What each row of query (rows, heads, d) sees of its own sequence, whose keys and values the cache holds.
+
+    Returns (rows, heads, d of values) in query's dtype.
     """
-    keys, values = layer
-    keys.index_copy_(1, batch.places, key.transpose(0, 1).to(keys.dtype))
-    values.index_copy_(1, batch.places, value.transpose(0, 1).to(values.dtype))
-    asked = query.to(keys.dtype)
+    asked = query.to(layer[0].dtype)
     pieces = [_singles(batch, layer, rule, asked[: batch.single])] if batch.single else []
-    pieces += [_chunk(batch, chunk, layer, rule, asked, kind=value.dtype) for chunk in batch.chunks]
+    pieces += [_chunk(batch, chunk, layer, rule, asked) for chunk in batch.chunks]
     found = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     return found.to(query.dtype)
 
 
 def _singles(batch: Batch, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
     """One row a sequence: the heads that share keys are the rows of one product."""
+    if kernels.run(query.device, query.dtype):
+        where, longest = batch.seen(rule.window)
+        return single_rows(query, layer, where, longest, scale=rule.scale, cap=rule.cap)
     grouped = query.view(query.shape[0], layer[0].shape[0], -1, query.shape[2])
-    if query.device.type != "cpu":
-        return _gathered(batch, layer, rule, grouped).flatten(1, 2)
-    keys, values = (one.unsqueeze(0) for one in layer)
-    found = [
-        _scored(row, keys.narrow(2, start, length), values.narrow(2, start, length), rule, None)
-        for row, (start, length) in zip(grouped.unsqueeze(1).unbind(), batch.stretches(rule.window), strict=True)
-    ]
-    return torch.cat(found).flatten(1, 2)
+    return _gathered(batch, layer, rule, grouped).flatten(1, 2)
 
 
 def _gathered(batch: Batch, layer: Layer, rule: Rule, grouped: Tensor) -> Tensor:
@@ -79,13 +80,13 @@ def _gathered(batch: Batch, layer: Layer, rule: Rule, grouped: Tensor) -> Tensor
     return _scored(grouped, k, v, rule, seen)
 
 
-def _chunk(batch: Batch, chunk: Chunk, layer: Layer, rule: Rule, query: Tensor, *, kind: torch.dtype) -> Tensor:
-    """Several rows of one sequence; `kind` is what the model is in."""
+def _chunk(batch: Batch, chunk: Chunk, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
+    """Several rows of one sequence."""
     end = chunk.start + chunk.length
     first = 0 if rule.window is None else max(0, chunk.start + 1 - rule.window)
     k, v = (one.narrow(1, chunk.place + first, end - first).unsqueeze(0) for one in layer)
     rows = query[chunk.row : chunk.row + chunk.length].transpose(0, 1).unsqueeze(0)
-    if kind == torch.bfloat16 and query.device.type == "cpu" and rule.cap is None:
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu" and rule.cap is None:
         return _by_hand(batch, chunk, rule, rows[0], (k[0], v[0])).transpose(0, 1)
     plain = chunk.start == 0 and (rule.window is None or end <= rule.window) and rule.cap is None
     if plain:
@@ -104,9 +105,9 @@ def _by_hand(batch: Batch, chunk: Chunk, rule: Rule, query: Tensor, seen: Layer)
     query is (heads, rows, d) and `seen` (kv heads, places, d) each, the last place the last row's own.
     """
     times = query.shape[0] // seen[0].shape[0]
-    # Queries and keys hold bfloat16 numbers, whatever they lie in.
-    key, value = seen[0].repeat_interleave(times, 0) if times > 1 else seen[0], seen[1].bfloat16()
-    value = value.repeat_interleave(times, 0) if times > 1 else value
+    key, value = (one.repeat_interleave(times, 0) if times > 1 else one for one in seen)
+    # Products that read bfloat16 numbers and leave float32 want them to lie in float32.
+    query, key = query.float(), key.float()
     before = key.shape[1] - chunk.length
     found = []
     for row in range(0, chunk.length, BLOCK):

@@ -62,7 +62,7 @@ class Batch:
     device: torch.device
     masks: dict[Any, Tensor] = field(default_factory=dict)
     """What attention keeps of one layer for the next."""
-    _stretches: dict[int | None, list[tuple[int, int]]] = field(default_factory=dict)
+    _seen: dict[int | None, tuple[Tensor, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parts: Sequence[Part], device: torch.device) -> "Batch":
@@ -98,14 +98,18 @@ class Batch:
             row += len(part.tokens)
         return found
 
-    def stretches(self, window: int | None) -> list[tuple[int, int]]:
-        """Where the keys lie that each single row sees, and how many: all before it, or as many as the window has."""
-        found = self._stretches.get(window)
+    def seen(self, window: int | None) -> tuple[Tensor, int]:
+        """(single rows, 2): the place of the first key that each single row sees, and how many; and the most of them.
+
+        They see all before them, or as many as the window has.
+        """
+        found = self._seen.get(window)
         if found is None:
             parts = self.parts[: self.single]
-            seen = [part.end if window is None else min(part.end, window) for part in parts]
-            found = [(part.place + part.end - length, length) for part, length in zip(parts, seen, strict=True)]
-            self._stretches[window] = found
+            counts = [part.end if window is None else min(part.end, window) for part in parts]
+            firsts = [part.place + part.end - count for part, count in zip(parts, counts, strict=True)]
+            found = torch.tensor([firsts, counts], device=self.device).t().contiguous(), max(counts)
+            self._seen[window] = found
         return found
 
     @cached_property

@@ -5,17 +5,19 @@ so that there is never a second copy of them. Knows those models' parts, batches
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, rms_norm, silu
+from torch.nn.functional import embedding
 
+from outcrop.engines import kernels, plain
 from outcrop.engines.adapters import Gains, Target
 from outcrop.engines.attention import Layer as Kept
 from outcrop.engines.attention import Rule, attend
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
+from outcrop.engines.kernels import rows
 from outcrop.engines.products import Product
 
 KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -42,6 +44,25 @@ class _Layer:
     rule: Rule
 
 
+class _Small(Protocol):
+    """What rows undergo between products: kernels.rows or plain."""
+
+    def norm(self, hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor: ...
+
+    def gate(self, both: Tensor) -> Tensor: ...
+
+    def turn(
+        self,
+        made: Tensor,
+        turns: tuple[Tensor, Tensor],
+        layer: Kept,
+        places: Tensor,
+        *,
+        heads: Tensor | None,
+        eps: float,
+    ) -> Tensor: ...
+
+
 def is_like(model: Any) -> bool:
     """True for a model that this file runs as transformers does."""
     config = model.config
@@ -66,6 +87,7 @@ class LeanModel:
         body, config = model.model, model.config
         self._table: Tensor = body.embed_tokens.weight
         self.device, self.dtype = self._table.device, self._table.dtype
+        self._small: _Small = rows if kernels.run(self.device, self.dtype) else plain
         self._rotary, self._eps, self._norm = body.rotary_emb, config.rms_norm_eps, body.norm.weight
         first = body.layers[0].self_attn
         self._width = first.head_dim
@@ -83,39 +105,33 @@ class LeanModel:
     def run(self, batch: Batch, cache: Cache) -> Tensor:
         """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it."""
         self.gains.begin(batch.groups, batch.rows)
-        hidden = embedding(batch.ids, self._table)
-        cos, sin = self._turns(hidden, batch.positions)
+        hidden, added = embedding(batch.ids, self._table), None
+        turns = self._turns(hidden, batch.positions)
         for number, (layer, kept) in enumerate(zip(self._layers, cache.layers, strict=True)):
-            hidden = self._block(number * PRODUCTS, layer, hidden, (cos, sin), (batch, kept))
+            added = self._block(number * PRODUCTS, layer, (hidden, added), turns, (batch, kept))
         if batch.wanted.shape[0] != batch.rows:
-            hidden = hidden[batch.wanted]
-        return self._head(self._normed(hidden, self._norm))
+            hidden, added = hidden[batch.wanted], None if added is None else added[batch.wanted]
+        return self._head(self._small.norm(hidden, added, self._norm, self._eps))
 
     def _block(
-        self, target: int, layer: _Layer, hidden: Tensor, turns: tuple[Tensor, Tensor], there: tuple[Batch, Kept]
+        self,
+        target: int,
+        layer: _Layer,
+        there: tuple[Tensor, Tensor | None],
+        turns: tuple[Tensor, Tensor],
+        where: tuple[Batch, Kept],
     ) -> Tensor:
-        """One layer: what rows see of each other, then what each makes of it."""
-        x = self._normed(hidden, layer.before)
-        made = self._product(target, layer.qkv, x)
-        seen = self._attended(layer, made, turns, there)
-        hidden = hidden.add_(self._product(target + 1, layer.out, seen))
-        x = self._normed(hidden, layer.between)
-        both = self._product(target + 2, layer.gate_up, x)
-        gate, up = both.chunk(2, -1)
-        return hidden.add_(self._product(target + 3, layer.down, silu(gate).mul_(up)))
+        """One layer: what rows see of each other, then what each makes of it.
 
-    def _attended(self, layer: _Layer, made: Tensor, turns: tuple[Tensor, Tensor], there: tuple[Batch, Kept]) -> Tensor:
-        """(rows, queries, keys and values) to what attention gives, (rows, heads * d)."""
-        heads = made.view(made.shape[0], -1, self._width)
-        turning, value = heads[:, : self._queries + self._keys], heads[:, self._queries + self._keys :]
-        if layer.heads is not None:
-            turning = rms_norm(turning, (self._width,), None, self._eps) * layer.heads
-        cos, sin = turns
-        turned = torch.addcmul(turning * cos, turning.roll(self._width // 2, -1), sin)
-        query, key = turned[:, : self._queries], turned[:, self._queries :]
-        batch, kept = there
-        found = attend(batch, kept, layer.rule, query=query, key=key, value=value)
-        return found.to(made.dtype).reshape(made.shape[0], -1)
+        there: the rows so far, written over, and what is still to be added to them; returns what is, afterwards.
+        """
+        (hidden, added), (batch, kept), small, eps = there, where, self._small, self._eps
+        made = self._product(target, layer.qkv, small.norm(hidden, added, layer.before, eps))
+        query = small.turn(made, turns, kept, batch.places, heads=layer.heads, eps=eps)
+        seen = attend(batch, kept, layer.rule, query).flatten(1)
+        told = self._product(target + 1, layer.out, seen)
+        both = self._product(target + 2, layer.gate_up, small.norm(hidden, told, layer.between, eps))
+        return self._product(target + 3, layer.down, small.gate(both))
 
     def _product(self, target: int, product: Product, x: Tensor) -> Tensor:
         y = product(x)
@@ -123,16 +139,12 @@ class LeanModel:
             self.gains.add(target, x, y)
         return y
 
-    def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(hidden, (hidden.shape[-1],), weight, self._eps)
-
     def _turns(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines of each row's position, (rows, 1, d): x cos + roll(x) sin turns x."""
+        """Cosines and signed sines of each row's position, (rows, d): x cos + roll(x) sin turns x."""
         exact = hidden if hidden.dtype == torch.float64 else hidden.new_empty(0, dtype=torch.float32)
         cos, sin = self._rotary(exact, positions[None])
         half = self._width // 2
-        signed = torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
-        return cos[0].unsqueeze(1), signed.unsqueeze(1)
+        return cos[0].contiguous(), torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
 
     def _taken(self, layer: Any) -> _Layer:
         """A layer's weights, fused and laid out; the module's own are let go."""

@@ -86,11 +86,6 @@ def _packed(model: Any, linears: Linears, way: str) -> Running:
         return _alone(model, linears, str(why))
 
 
-def cache_type(model: Running) -> torch.dtype:
-    """What keys and values are kept in: on a CPU one row's attention is far faster in float32."""
-    return torch.float32 if model.device.type == "cpu" else model.dtype
-
-
 def _texts(size: int) -> list[list[int]]:
     """Two short texts of a vocabulary."""
     return [[(place * step + size // 2) % size for place in range(length)] for step, length in ((3, 9), (5, 6))]
@@ -107,7 +102,7 @@ def _read(model: Any) -> list[Tensor]:
 def _apart(model: Running, whole: Sequence[Tensor]) -> str | None:
     """How the two texts in one batch, read in pieces, differ from `whole`; None where it is rounding only."""
     texts = _texts(whole[0].shape[1])
-    cache = Cache(64, model.shapes, cache_type(model), model.device)
+    cache = Cache(64, model.shapes, model.dtype, model.device)
     found: list[list[Tensor]] = [[], []]
     for cuts in (((0, 4), (0, 1)), ((4, 5), (1, 4)), ((5, 9), (4, 5)), (None, (5, 6))):
         parts = [

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from outcrop.engines.attention import Rule, attend
+from outcrop.engines.attention import Rule, attend, keep
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.linears import Linears
@@ -125,6 +125,6 @@ def _attention(
         return query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
     batch, layers = rows
     rule = Rule(query.shape[3] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
-    rowed = {name: one[0].transpose(0, 1) for name, one in (("query", query), ("key", key), ("value", value))}
-    found = attend(batch, layers[layer], rule, **rowed)
-    return found.unsqueeze(0), None
+    query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+    keep(batch, layers[layer], key, value)
+    return attend(batch, layers[layer], rule, query).unsqueeze(0), None

@@ -70,7 +70,7 @@ class TextEngine:
         context = context_length(model.config) or sys.maxsize
         self._model = models.choose(model, way)
         self.way, self.why = self._model.way, self._model.why
-        kind, device = models.cache_type(self._model), self._model.device
+        kind, device = self._model.dtype, self._model.device
         size = size_for(self._model.shapes, kind, device, running * min(context, sys.maxsize // running), cache_bytes)
         self.context = min(context, size)
         self._reader = Reader(encoder, self.context)

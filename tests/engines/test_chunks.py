@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from outcrop.engines.attention import Rule, attend
+from outcrop.engines.attention import Rule, attend, keep
 from outcrop.engines.batch import Batch, Part
 
 CPU = torch.device("cpu")
@@ -18,11 +18,12 @@ def test_a_chunk_in_bfloat16(start: int, rows: int, kv_heads: int, width: int, w
     length, scale = start + rows, width**-0.5
     query, key = (3 * torch.randn(length, count, width).bfloat16() for count in (4, kv_heads))
     value = torch.randn(length, kv_heads, width).bfloat16()
-    layer = torch.zeros(kv_heads, 300, width), torch.zeros(kv_heads, 300, width)
+    layer = torch.zeros(2, kv_heads, 300, width, dtype=torch.bfloat16).unbind()
     for kept, told in zip(layer, (key, value), strict=True):
-        kept[:, 7 : 7 + start] = told[:start].float().transpose(0, 1)
+        kept[:, 7 : 7 + start] = told[:start].transpose(0, 1)
     batch = Batch([Part(list(range(rows)), start, 7, None, 1)], CPU)
-    found = attend(batch, layer, Rule(scale, window), query=query[start:], key=key[start:], value=value[start:])
+    keep(batch, layer, key[start:], value[start:])
+    found = attend(batch, layer, Rule(scale, window), query[start:])
     keys, values = (one.repeat_interleave(4 // kv_heads, 1).double() for one in (key, value))
     scores = torch.einsum("qhd,khd->hqk", query[start:].double(), keys) * scale
     distance = torch.arange(start, length)[:, None] - torch.arange(length)

@@ -1,0 +1,133 @@
+"""Attention of single rows, each over its own stretch of the cache: all of them in one call.
+
+Knows a layer's two tensors and where each row's keys lie in them.
+"""
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray
+from torch import Tensor
+
+from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, bits, floats, halves, longs, real, take
+from outcrop.engines.kernels.numbers import exp, kept, read
+
+
+def attend(
+    query: Tensor, layer: tuple[Tensor, Tensor], where: Tensor, longest: int, *, scale: float, cap: float | None
+) -> Tensor:
+    """query (rows, heads, d) over keys (kv heads, places, d) and values (kv heads, places, e): (rows, heads, e).
+
+    where (rows, 2), int64: the first place that a row sees, and how many; none sees more than `longest`. All tensors
+    are of one dtype, float32 or bfloat16, and lie as written; sums are float32. cap: scores are bent by
+    cap * tanh(score / cap).
+    """
+    keys, values = layer
+    rows, heads, width = query.shape
+    kv, places, wide = values.shape
+    query = query.contiguous()
+    found = query.new_empty(rows, heads, wide)
+    threads = torch.get_num_threads()
+    group = heads // kv
+    scratch = torch.empty(threads, group * (width + longest + wide), dtype=torch.float32)
+    _kernel(width, wide, group, query.dtype == torch.bfloat16)(
+        min(threads, rows * kv),
+        query.data_ptr(),
+        keys.data_ptr(),
+        values.data_ptr(),
+        found.data_ptr(),
+        where.data_ptr(),
+        scratch.data_ptr(),
+        rows,
+        kv,
+        places,
+        longest,
+        bits(scale),
+        bits(cap or 0.0),
+    )
+    return found
+
+
+@cache
+def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
+    """For heads of `width` numbers (values: `wide`), `group` of which share their keys, in bfloat16 or float32."""
+    # Plain numbers, so that what was compiled is found again by them.
+
+    def attend(numbers: Any) -> None:
+        rows, kv, places, longest = numbers[8], numbers[9], numbers[10], numbers[11]
+        scale, cap = np.float32(real(numbers[12])), np.float32(real(numbers[13]))
+        if half:
+            query = carray(halves(numbers[2]), (rows, kv, group, width))
+            keys = carray(halves(numbers[3]), (kv, places, width))
+            values = carray(halves(numbers[4]), (kv, places, wide))
+            found = carray(halves(numbers[5]), (rows, kv, group, wide))
+        else:
+            query = carray(floats(numbers[2]), (rows, kv, group, width))
+            keys = carray(floats(numbers[3]), (kv, places, width))
+            values = carray(floats(numbers[4]), (kv, places, wide))
+            found = carray(floats(numbers[5]), (rows, kv, group, wide))
+        where = carray(longs(numbers[6]), (rows, 2))
+        room = group * (width + longest + wide)
+        thread = take(numbers, THREAD)
+        own = carray(floats(numbers[7]), ((thread + 1) * room,))[thread * room :]
+        asked = own[: group * width].reshape((group, width))
+        scores = own[group * width : group * (width + longest)].reshape((group, longest))
+        sums = own[group * (width + longest) :].reshape((group, wide))
+        unit = take(numbers, UNIT)
+        while unit < rows * kv:
+            row, head = unit // kv, unit % kv
+            first, count = where[row, 0], where[row, 1]
+            for member in range(group):
+                for number in range(width):
+                    asked[member, number] = read(query[row, head, member, number]) * scale
+                for number in range(wide):
+                    sums[member, number] = np.float32(0.0)
+            for place in range(count):
+                for member in range(group):
+                    score = np.float32(0.0)
+                    for number in range(width):
+                        score += asked[member, number] * read(keys[head, first + place, number])
+                    scores[member, place] = score
+            for member in range(group):
+                if cap > 0:
+                    for place in range(count):
+                        scores[member, place] = cap * np.float32(math.tanh(scores[member, place] / cap))
+                height = np.float32(-np.inf)
+                for place in range(count):
+                    height = max(height, scores[member, place])
+                total = np.float32(0.0)
+                for place in range(count):
+                    weight = exp(scores[member, place] - height)
+                    scores[member, place] = weight
+                    total += weight
+                share = np.float32(1.0) / total
+                for place in range(count):
+                    scores[member, place] *= share
+            # Four places at a time: the sums are read and written a quarter as often.
+            fours = count - count % 4
+            for place in range(0, fours, 4):
+                at = first + place
+                for member in range(group):
+                    one, two = scores[member, place], scores[member, place + 1]
+                    three, four = scores[member, place + 2], scores[member, place + 3]
+                    for number in range(wide):
+                        sums[member, number] += (
+                            one * read(values[head, at, number])
+                            + two * read(values[head, at + 1, number])
+                            + three * read(values[head, at + 2, number])
+                            + four * read(values[head, at + 3, number])
+                        )
+            for place in range(fours, count):
+                for member in range(group):
+                    weight = scores[member, place]
+                    for number in range(wide):
+                        sums[member, number] += weight * read(values[head, first + place, number])
+            for member in range(group):
+                for number in range(wide):
+                    found[row, head, member, number] = kept(sums[member, number], found[0, 0, 0, 0])
+            unit = take(numbers, UNIT)
+
+    return Kernel(attend)

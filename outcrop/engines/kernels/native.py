@@ -1,0 +1,139 @@
+"""Loops compiled for this machine: what a kernel is, how it reads tensors, and how its work is shared among threads.
+
+A kernel is a compiled function of one argument, an array of 64-bit numbers: first two counters, then whatever the
+kernel says (addresses, sizes). Its threads are torch's own (OpenMP), so there are never two pools for the same cores.
+Knows numba and torch's thread pool; nothing of attention or models.
+"""
+
+import ctypes
+import struct
+import sys
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch  # noqa: F401  its OpenMP must be there first: see _parallel
+from llvmlite import ir
+from numba import cfunc, types
+from numba.extending import intrinsic
+
+FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
+"""Sums may be taken in any order; infinities and what is no number stay what they are."""
+
+UNIT, THREAD = 0, 1
+"""Counters at the front of every kernel's numbers: the next piece of work, the next thread."""
+
+FRONT: Final = 2
+"""How many numbers those are."""
+
+
+def bits(number: float) -> int:
+    """A number as a kernel's argument, to be read by `real`."""
+    found: int = struct.unpack("q", struct.pack("d", number))[0]
+    return found
+
+
+class Kernel:
+    """A compiled function over an array of numbers."""
+
+    def __init__(self, function: Callable[[Any], None]) -> None:
+        # Held on to: the code goes with it.
+        self._compiled = _compiled(function)
+        self._address: int = self._compiled.address
+        self._alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._address)
+
+    def __call__(self, threads: int, *numbers: int) -> None:
+        """Run on so many threads."""
+        array = (ctypes.c_int64 * (FRONT + len(numbers)))(0, 0, *numbers)
+        if threads > 1 and _parallel is not None:
+            _parallel(self._address, array, threads, 0)
+        else:
+            self._alone(array)
+
+
+def _compiled(function: Callable[[Any], None]) -> Any:
+    """What numba makes of a kernel, kept on disk for the next process."""
+    signature = types.void(types.CPointer(types.int64))
+    # numba keeps it by this name and by its own file's time; what it calls stands in others.
+    function.__qualname__ += _sources()
+    try:
+        return cfunc(signature, cache=True, fastmath=FAST, error_model="numpy")(function)
+    except RuntimeError as fault:
+        if "cannot cache" not in str(fault):
+            raise
+        print(
+            f"{fault}: it is compiled anew in every process, which takes seconds; set NUMBA_CACHE_DIR to a folder "
+            "that may be written",
+            file=sys.stderr,
+        )
+        return cfunc(signature, fastmath=FAST, error_model="numpy")(function)
+
+
+@cache
+def _sources() -> str:
+    """A fingerprint of every file that kernels are made of."""
+    room = Path(__file__).parent
+    return "_" + sha256(b"".join(path.read_bytes() for path in sorted(room.glob("*.py")))).hexdigest()[:12]
+
+
+def _openmp() -> Any:
+    """OpenMP's entry to run a function on all threads, of the library that torch has loaded; None without one."""
+    try:
+        found = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError):
+        return None
+    found.restype = None
+    found.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    return found
+
+
+_parallel: Final = _openmp()
+
+
+def _pointer(kind: Any) -> Any:
+    """An intrinsic that takes an address for a pointer to numbers of a kind."""
+
+    @intrinsic
+    def point(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), generate
+
+    return point
+
+
+floats = _pointer(types.float32)
+halves = _pointer(types.uint16)
+longs = _pointer(types.int64)
+
+
+def _cast(target: Any, source: Any) -> Any:
+    """An intrinsic that reads the same bits as another kind of number."""
+
+    @intrinsic
+    def cast(context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+        return target(source), generate
+
+    return cast
+
+
+as_float = _cast(types.float32, types.uint32)
+as_bits = _cast(types.uint32, types.float32)
+real = _cast(types.float64, types.int64)
+
+
+@intrinsic
+def take(context: Any, numbers: Any, place: Any) -> Any:
+    """Add one to a counter, whoever else does so at this moment, and give what it was."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        there = builder.gep(arguments[0], [arguments[1]])
+        return builder.atomic_rmw("add", there, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(numbers, types.int64), generate

@@ -1,0 +1,72 @@
+"""Numbers within kernels: bfloat16 from and to float32, the exponential function as a loop can be made wide over it.
+
+Knows numba only.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from outcrop.engines.kernels.native import FAST, as_bits, as_float
+
+_inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
+
+
+@_inlined
+def _widened(half: Any) -> Any:
+    """The float32 of a bfloat16's bits."""
+    return as_float(np.uint32(half) << np.uint32(16))
+
+
+@_inlined
+def _halved(number: Any) -> Any:
+    """The bits of the bfloat16 nearest to a float32, of two as near the even one; what is no number stays none."""
+    found = as_bits(number)
+    odd = (found >> np.uint32(16)) & np.uint32(1)
+    rounded = (found + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+    none = (found & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    return np.uint16(np.uint32(0x7FC0) if none else rounded)
+
+
+def read(stored: Any) -> Any:
+    """In kernels: the float32 of a number as it is stored, float32 or the bits of a bfloat16."""
+    raise NotImplementedError("numba compiles it; Python does not run it")
+
+
+def kept(number: Any, like: Any) -> Any:
+    """In kernels: a float32 as it is stored where `like` is."""
+    raise NotImplementedError("numba compiles it; Python does not run it")
+
+
+@overload(read, strict=False)
+def _read(stored: Any) -> Callable[[Any], Any]:
+    if isinstance(stored, types.Integer):
+        return lambda stored: _widened(stored)
+    return lambda stored: stored
+
+
+@overload(kept, strict=False)
+def _kept(number: Any, like: Any) -> Callable[[Any, Any], Any]:
+    if isinstance(like, types.Integer):
+        return lambda number, like: _halved(number)
+    return lambda number, like: number
+
+
+@_inlined
+def exp(number: Any) -> Any:
+    """e to the power of a number of at most 88, within two units of the last place; 0 from -87 down."""
+    whole = np.floor(max(number, np.float32(-87.0)) * np.float32(1.44269504) + np.float32(0.5))
+    # ln 2 in two parts, so that what is left is exact.
+    rest = (number - whole * np.float32(0.693359375)) - whole * np.float32(-2.12194440e-4)
+    series = np.float32(1.9875691500e-4)
+    series = series * rest + np.float32(1.3981999507e-3)
+    series = series * rest + np.float32(8.3334519073e-3)
+    series = series * rest + np.float32(4.1665795894e-2)
+    series = series * rest + np.float32(1.6666665459e-1)
+    series = series * rest + np.float32(5.0000001201e-1)
+    series = series * rest * rest + rest + np.float32(1.0)
+    raised = series * as_float(np.uint32(np.int32(whole) + np.int32(127)) << np.uint32(23))
+    return np.float32(0.0) if number <= np.float32(-87.0) else raised

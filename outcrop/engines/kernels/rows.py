@@ -1,0 +1,190 @@
+"""What a layer does to each row by itself, between its products: norm, rotation, gate.
+
+A Llama-like layer's small change, a call each. Sums are float32; what is stored is rounded once.
+Knows rows of numbers; nothing of sequences.
+"""
+
+import math
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numba import carray
+from torch import Tensor
+
+from outcrop.engines.kernels.native import UNIT, Kernel, bits, floats, halves, longs, real, take
+from outcrop.engines.kernels.numbers import exp, kept, read
+
+WORTH: Final = 1 << 15
+"""Numbers under which waking a second thread takes longer than doing it alone."""
+
+
+def _threads(rows: int, numbers: int) -> int:
+    return min(torch.get_num_threads(), rows, 1 + rows * numbers // WORTH)
+
+
+def norm(hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+    """hidden (rows, numbers) += added, in place; returns its root-mean-square norm times weight (numbers,)."""
+    rows, width = hidden.shape
+    found = torch.empty_like(hidden)
+    _norm(hidden.dtype == torch.bfloat16)(
+        _threads(rows, width),
+        hidden.data_ptr(),
+        0 if added is None else added.data_ptr(),
+        weight.data_ptr(),
+        found.data_ptr(),
+        rows,
+        width,
+        bits(eps),
+    )
+    return found
+
+
+@cache
+def _norm(half: bool) -> Kernel:
+    def norm(numbers: Any) -> None:
+        rows, width, eps = numbers[6], numbers[7], np.float32(real(numbers[8]))
+        if half:
+            hidden, added = carray(halves(numbers[2]), (rows, width)), carray(halves(numbers[3]), (rows, width))
+            weight, found = carray(halves(numbers[4]), (width,)), carray(halves(numbers[5]), (rows, width))
+        else:
+            hidden, added = carray(floats(numbers[2]), (rows, width)), carray(floats(numbers[3]), (rows, width))
+            weight, found = carray(floats(numbers[4]), (width,)), carray(floats(numbers[5]), (rows, width))
+        row = take(numbers, UNIT)
+        while row < rows:
+            if numbers[3] != 0:
+                for place in range(width):
+                    hidden[row, place] = kept(read(hidden[row, place]) + read(added[row, place]), hidden[0, 0])
+            total = np.float32(0.0)
+            for place in range(width):
+                total += read(hidden[row, place]) * read(hidden[row, place])
+            share = np.float32(1.0) / np.float32(math.sqrt(total / np.float32(width) + eps))
+            for place in range(width):
+                found[row, place] = kept(read(hidden[row, place]) * share * read(weight[place]), found[0, 0])
+            row = take(numbers, UNIT)
+
+    return Kernel(norm)
+
+
+def gate(both: Tensor) -> Tensor:
+    """(rows, gate's numbers and as many of up's) to silu(gate) * up."""
+    rows, width = both.shape[0], both.shape[1] // 2
+    found = both.new_empty(rows, width)
+    _gate(both.dtype == torch.bfloat16)(_threads(rows, 2 * width), both.data_ptr(), found.data_ptr(), rows, width)
+    return found
+
+
+@cache
+def _gate(half: bool) -> Kernel:
+    def gate(numbers: Any) -> None:
+        rows, width = numbers[4], numbers[5]
+        if half:
+            both, found = carray(halves(numbers[2]), (rows, 2, width)), carray(halves(numbers[3]), (rows, width))
+        else:
+            both, found = carray(floats(numbers[2]), (rows, 2, width)), carray(floats(numbers[3]), (rows, width))
+        row = take(numbers, UNIT)
+        while row < rows:
+            for place in range(width):
+                number = read(both[row, 0, place])
+                # Of a number and its mirror image the one that is not positive is raised: that never overflows.
+                raised = exp(-abs(number))
+                turned = raised if number < 0 else np.float32(1.0)
+                found[row, place] = kept(
+                    number * turned / (np.float32(1.0) + raised) * read(both[row, 1, place]), found[0, 0]
+                )
+            row = take(numbers, UNIT)
+
+    return Kernel(gate)
+
+
+def turn(
+    made: Tensor,
+    turns: tuple[Tensor, Tensor],
+    layer: tuple[Tensor, Tensor],
+    places: Tensor,
+    *,
+    heads: Tensor | None,
+    eps: float,
+) -> Tensor:
+    """Queries turned by their places, (rows, heads, d); keys, turned as well, and values go to their places in a cache.
+
+    made (rows, numbers): queries, keys and values; turns: cosines and signed sines (rows, d), float32; heads
+    (heads + kv heads, d): norms of queries and keys before they turn; layer: keys and values (kv heads, places, d).
+    """
+    keys, values = layer
+    kv, size, width = keys.shape
+    rows = made.shape[0]
+    queries = made.shape[1] // width - 2 * kv
+    found = made.new_empty(rows, queries, width)
+    cos, sin = turns
+    _turn(width, made.dtype == torch.bfloat16)(
+        _threads(rows, made.shape[1]),
+        made.data_ptr(),
+        cos.data_ptr(),
+        sin.data_ptr(),
+        0 if heads is None else heads.data_ptr(),
+        keys.data_ptr(),
+        values.data_ptr(),
+        places.data_ptr(),
+        found.data_ptr(),
+        rows,
+        queries,
+        kv,
+        size,
+        bits(eps),
+    )
+    return found
+
+
+@cache
+def _turn(width: int, half: bool) -> Kernel:
+    side = width // 2
+
+    def turn(numbers: Any) -> None:
+        rows, queries, kv, size = numbers[10], numbers[11], numbers[12], numbers[13]
+        eps = np.float32(real(numbers[14]))
+        turning = queries + kv
+        cos, sin = carray(floats(numbers[3]), (rows, width)), carray(floats(numbers[4]), (rows, width))
+        places = carray(longs(numbers[8]), (rows,))
+        if half:
+            made = carray(halves(numbers[2]), (rows, turning + kv, width))
+            weights = carray(halves(numbers[5]), (turning, width))
+            keys = carray(halves(numbers[6]), (kv, size, width))
+            values = carray(halves(numbers[7]), (kv, size, width))
+            found = carray(halves(numbers[9]), (rows, queries, width))
+        else:
+            made = carray(floats(numbers[2]), (rows, turning + kv, width))
+            weights = carray(floats(numbers[5]), (turning, width))
+            keys = carray(floats(numbers[6]), (kv, size, width))
+            values = carray(floats(numbers[7]), (kv, size, width))
+            found = carray(floats(numbers[9]), (rows, queries, width))
+        row = take(numbers, UNIT)
+        while row < rows:
+            at = places[row]
+            for head in range(turning):
+                share = np.float32(1.0)
+                if numbers[5] != 0:
+                    total = np.float32(0.0)
+                    for number in range(width):
+                        total += read(made[row, head, number]) * read(made[row, head, number])
+                    share = np.float32(1.0) / np.float32(math.sqrt(total / np.float32(width) + eps))
+                for number in range(side):
+                    left, right = read(made[row, head, number]), read(made[row, head, number + side])
+                    if numbers[5] != 0:
+                        left *= share * read(weights[head, number])
+                        right *= share * read(weights[head, number + side])
+                    one = left * cos[row, number] + right * sin[row, number]
+                    two = right * cos[row, number + side] + left * sin[row, number + side]
+                    if head < queries:
+                        found[row, head, number] = kept(one, found[0, 0, 0])
+                        found[row, head, number + side] = kept(two, found[0, 0, 0])
+                    else:
+                        keys[head - queries, at, number] = kept(one, found[0, 0, 0])
+                        keys[head - queries, at, number + side] = kept(two, found[0, 0, 0])
+            for head in range(kv):
+                for number in range(width):
+                    values[head, at, number] = made[row, turning + head, number]
+            row = take(numbers, UNIT)
+
+    return Kernel(turn)

@@ -1,0 +1,120 @@
+"""Kernels say what torch's own operations say in float64, of either dtype, on one thread and on two."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from outcrop.engines import plain
+from outcrop.engines.kernels import DTYPES, rows
+from outcrop.engines.kernels.attention import attend
+
+NEAR = {torch.float32: 1e-5, torch.bfloat16: 2**-8}
+"""Of a number's size: rounding in float32, and once to bfloat16."""
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def near(found: Tensor, truth: Tensor) -> None:
+    bound = NEAR[found.dtype] * (truth.abs() + truth.abs().mean())
+    apart = (found.double() - truth).abs()
+    assert bool((apart <= bound).all()), float((apart / bound).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(8, 2, 64, 64), (3, 3, 24, 16), (6, 1, 40, 40)])
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_single_rows_attend(dtype: torch.dtype, shape: tuple[int, int, int, int], cap: float | None) -> None:
+    heads, kv, width, wide = shape
+    torch.manual_seed(heads)
+    counts = [1, 2, 3, 4, 63, 200]
+    query = (2 * torch.randn(len(counts), heads, width)).to(dtype)
+    keys, values = (torch.randn(kv, 1000, size).to(dtype) for size in (width, wide))
+    firsts = [900, 0, 500, 20, 100, 301]
+    where = torch.tensor([firsts, counts]).t().contiguous()
+    found = attend(query, (keys, values), where, max(counts), scale=width**-0.5, cap=cap)
+    for row, (first, count) in enumerate(zip(firsts, counts, strict=True)):
+        seen = slice(first, first + count)
+        k, v = (one[:, seen].double().repeat_interleave(heads // kv, 0) for one in (keys, values))
+        scores = torch.einsum("hd,hkd->hk", query[row].double(), k) * width**-0.5
+        scores = scores if cap is None else cap * torch.tanh(scores / cap)
+        near(found[row], torch.einsum("hk,hkd->hd", scores.softmax(-1), v))
+
+
+def test_keys_far_apart_neither_overflow_nor_vanish() -> None:
+    keys = torch.tensor([300.0, -300.0, 299.0])[None, :, None].expand(1, 3, 16).contiguous()
+    values = torch.eye(3)[None]
+    found = attend(torch.ones(1, 1, 16), (keys, values), torch.tensor([[0, 3]]), 3, scale=1 / 16, cap=None)
+    assert torch.allclose(found[0, 0], torch.tensor([1.0, 0.0, -1.0]).softmax(-1).new_tensor([0.731059, 0, 0.268941]))
+
+
+def test_what_is_no_number_stays_none() -> None:
+    for dtype in DTYPES:
+        query, keys = torch.ones(1, 1, 8, dtype=dtype), torch.ones(1, 2, 8, dtype=dtype)
+        keys[0, 1, 3] = float("nan")
+        found = attend(query, (keys, torch.ones_like(keys)), torch.tensor([[0, 2]]), 2, scale=1.0, cap=None)
+        assert bool(found.isnan().all())
+        hidden = torch.full((1, 8), float("nan"), dtype=dtype)
+        assert bool(rows.norm(hidden, None, torch.ones(8, dtype=dtype), 1e-6).isnan().all())
+        assert bool(rows.gate(torch.full((1, 16), float("nan"), dtype=dtype)).isnan().all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 8), (16, 512), (300, 130)])
+@pytest.mark.parametrize("adds", [True, False])
+def test_norms(dtype: torch.dtype, shape: tuple[int, int], adds: bool) -> None:
+    torch.manual_seed(shape[0])
+    hidden, added = (3 * torch.randn(shape).to(dtype) for _ in range(2))
+    weight = torch.rand(shape[1]).to(dtype)
+    summed = hidden + added if adds else hidden.clone()
+    found = rows.norm(hidden, added if adds else None, weight, 1e-6)
+    assert torch.equal(hidden, summed)
+    near(found, plain.norm(hidden.double(), None, weight.double(), 1e-6))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 8), (16, 3072), (300, 128)])
+def test_gates(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    torch.manual_seed(shape[0])
+    both = (20 * torch.randn(shape)).to(dtype)
+    both[0, :4] = torch.tensor([200.0, -200.0, 0.0, -0.0])
+    near(rows.gate(both), plain.gate(both.double()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("normed", [True, False])
+@pytest.mark.parametrize("count", [1, 16, 200])
+def test_turns(dtype: torch.dtype, normed: bool, count: int) -> None:
+    torch.manual_seed(count)
+    queries, kv, width = 6, 2, 24
+    made = torch.randn(count, (queries + 2 * kv) * width).to(dtype)
+    angles = torch.rand(count, width // 2) * 6
+    turns = angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), -1)
+    heads = torch.rand(queries + kv, width).to(dtype) if normed else None
+    places = torch.randperm(400)[:count]
+    layer, truth = (tuple(torch.zeros(kv, 400, width, dtype=kind) for _ in range(2)) for kind in (dtype, torch.float64))
+    found = rows.turn(made, turns, layer, places, heads=heads, eps=1e-6)
+    exact = None if heads is None else heads.double()
+    told = plain.turn(made.double(), (turns[0].double(), turns[1].double()), truth, places, heads=exact, eps=1e-6)
+    near(found, told)
+    for kept, expected in zip(layer, truth, strict=True):
+        near(kept, expected)
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+    told = "import torch; from outcrop.engines.kernels import rows; print(rows.gate(torch.tensor([[3.0, 2.0]])).item())"
+    (tmp_path / "shut").touch()  # a file stands where the folder would be made
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "shut" / "kernels")}
+    done = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(3 / (1 + 2.718281828**-3) * 2)
