@@ -82,8 +82,8 @@ class Service:
     gateway: Gateway
     scheduler: Scheduler
     listener: Listener
-    new: bool
-    """Whether the data directory was made at this start."""
+    made: tuple[str, ...]
+    """What was missing and was made at this start, in words for people."""
     lock: IO[str]
 
     @property
@@ -174,11 +174,11 @@ class _Ground:
 
 
 def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Service:
-    new = not directory.credentials.exists()
+    here = settings.database or directory.database.exists()
     store = Store.over(opened(settings.database or f"sqlite:///{directory.database}"))
     catalog = Catalog.load(settings.catalog, fetched=directory.weights)
     identity = Identity(store.access, account=settings.account, now=now)
-    _write_credentials(identity, directory, settings)
+    made = (*(() if here else ("database",)), *_write_credentials(identity, directory, settings))
     disk = Disk(directory.buckets)
     disk.sweep(store.objects)
     directory.sweep_spool()
@@ -215,7 +215,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         gateway=gateway,
         scheduler=scheduler,
         listener=Listener(front_door(gateway, partial(page, meter.registry), settings.metrics), port),
-        new=new,
+        made=made,
         lock=lock,
     )
 
@@ -296,9 +296,14 @@ def ring(*bells: Callable[[], None]) -> None:
         bell()
 
 
-def _write_credentials(identity: Identity, directory: DataDirectory, settings: Settings) -> None:
-    """Tell the first keys in the `credentials` file; written anew at each start, as the database is what counts."""
+def _write_credentials(identity: Identity, directory: DataDirectory, settings: Settings) -> tuple[str, ...]:
+    """Tell the first keys in the `credentials` file; written anew at each start, as the database is what counts.
+
+    Returns what was missing and is there now.
+    """
+    missing = not directory.credentials.exists()
     keys = identity.first_start()
     directory.write_credentials(
         Credentials(access_key=keys.access_key, secret=keys.secret, bearer=keys.bearer, region=settings.region)
     )
+    return (*keys.made, *(("credentials file",) if missing else ()))

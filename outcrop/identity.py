@@ -80,6 +80,8 @@ class FirstKeys:
     secret: str = field(repr=False)
     bearer: str = field(repr=False)
     role_arn: str
+    made: tuple[str, ...]
+    """What was missing and is new, in words for people; empty when all was there."""
 
 
 def unique_id(prefix: str, length: int = 21) -> str:
@@ -146,6 +148,7 @@ class Identity:
 
     def first_start(self) -> FirstKeys:
         """Make the admin's keys and the first role where they are missing, and tell them."""
+        made: tuple[str, ...] = ()
         admin = next((key for key, _ in self._store.keys.lasting() if key.principal.admin), None)
         if admin is None:
             arn = str(Arn(service="iam", region="", account=self.account, resource=f"user/{ADMIN}"))
@@ -155,9 +158,12 @@ class Identity:
             # a start cut short between the two is made good by the next.
             self._first_role()
             self._store.keys.add(admin, self._now())
+            made = ("keys", "first role")
         bearers = self._store.keys.bearers_of(admin.access_key)
         bearer = bearers[0] if bearers else self.create_bearer(admin.access_key)
-        return FirstKeys(admin.access_key, admin.secret, bearer, self.role_arn(FIRST_ROLE))
+        if not bearers and not made:
+            made = ("bearer key",)
+        return FirstKeys(admin.access_key, admin.secret, bearer, self.role_arn(FIRST_ROLE), made)
 
     def _first_role(self) -> None:
         role = Role(

@@ -77,7 +77,7 @@ def _banner(service: Any) -> None:
         console.print(f"  open      to other machines on {host}, port {port}: signed, not encrypted; put TLS in front")
     console.print(
         f"  data      {escape(str(root))}"
-        + ("  [green](new: keys, first role and database were made)[/green]" if service.new else "")
+        + (f"  [green](made now: {', '.join(service.made)})[/green]" if service.made else "")
     )
     console.print(f"  account   {service.settings.account}, every region; the first role is BedrockCustomizationRole")
     console.print(f"  weights   {_weights(service)}")

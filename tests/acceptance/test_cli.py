@@ -160,6 +160,26 @@ def test_what_is_copied_from_the_banner_is_in_one_piece(tmp_path: Path) -> None:
     assert f"outcrop env --data '{root}'" in server.log()
 
 
+def test_the_banner_tells_what_a_start_has_made_and_nothing_else(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+
+    def told() -> str:
+        """What the banner says was made."""
+        server.start().stop()
+        line = [line for line in server.log().splitlines() if line.startswith("  data  ")][-1]
+        return line.partition("made now: ")[2].rstrip(")")
+
+    assert told() == "database, keys, first role, credentials file"
+    assert told() == ""
+    before = server.directory.read_credentials()
+    server.directory.credentials.unlink()
+    assert told() == "credentials file"
+    assert server.directory.read_credentials() == before
+    server.directory.database.unlink()
+    assert told() == "database, keys, first role"
+    assert server.directory.read_credentials() != before
+
+
 def test_the_banner_tells_of_weights_that_somebody_chose(tmp_path: Path) -> None:
     catalog = tmp_path / "own.toml"
     catalog.write_text('[models."my.own-v1"]\nweights = "somewhere"\nbody = "llama"\n', encoding="utf-8")
