@@ -21,8 +21,12 @@ HEADERS: Final = (
 CONTENT_TYPE: Final = "binary/octet-stream"
 """What S3 calls bytes of which nobody said what they are."""
 
+DEFAULT_ENCRYPTION: Final = "AES256"
+"""What AWS does with every object since 2023, asked or not. It may be asked for here, and no answer says that it was
+done: encrypting the disk is its owner's (docs/decisions/objects.md).
+"""
+
 REFUSED: Final[Mapping[str, str]] = {
-    "ServerSideEncryption": "x-amz-server-side-encryption",
     "SSECustomerAlgorithm": "x-amz-server-side-encryption-customer-algorithm",
     "SSECustomerKey": "x-amz-server-side-encryption-customer-key",
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
@@ -62,6 +66,10 @@ def refuse(params: Mapping[str, Any]) -> None:
     for member, header in REFUSED.items():
         if member in params:
             raise faults.not_implemented(header)
+    if params.get("ServerSideEncryption", DEFAULT_ENCRYPTION) != DEFAULT_ENCRYPTION:
+        raise faults.not_implemented(
+            "x-amz-server-side-encryption", f"There are no keys of KMS here: send {DEFAULT_ENCRYPTION} or leave it out."
+        )
     if params.get("StorageClass", "STANDARD") != "STANDARD":
         raise faults.not_implemented("x-amz-storage-class")
     # With bucket owner enforced, only the ACL that says the same may be named.

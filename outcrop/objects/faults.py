@@ -153,10 +153,11 @@ def bad_digest(algorithm: str) -> ServiceError:
     )
 
 
-def not_implemented(header: str) -> ServiceError:
+def not_implemented(header: str, way_out: str = "") -> ServiceError:
     """The header asks for something that this server does not do, so it is refused and not ignored."""
     return ServiceError(
-        f"A header you provided implies functionality that is not implemented: {header}",
+        f"A header you provided implies functionality that is not implemented: {header}"
+        + (f". {way_out}" if way_out else ""),
         code="NotImplemented",
         status=501,
         Header=header,

@@ -51,6 +51,12 @@ def object_tags(target: Target) -> Values:
     }
 
 
+def written(target: Target) -> Values:
+    """Of a new object: its tags, and s3:x-amz-server-side-encryption as it was sent, which policies like to demand."""
+    encryption = target.params.get("ServerSideEncryption")
+    return {**object_tags(target), **({"s3:x-amz-server-side-encryption": encryption} if encryption else {})}
+
+
 def _bucket_needs(**actions: str) -> dict[str, tuple[Need, ...]]:
     """Operations that need one action on the bucket."""
     return {operation: (Need(action, bucket),) for operation, action in actions.items()}
@@ -58,7 +64,7 @@ def _bucket_needs(**actions: str) -> dict[str, tuple[Need, ...]]:
 
 LIST_BUCKET: Final = (Need("s3:ListBucket", bucket, listing),)
 PUT_OBJECT: Final = (
-    Need("s3:PutObject", entry, object_tags),
+    Need("s3:PutObject", entry, written),
     Need("s3:PutObjectTagging", entry, object_tags, when="Tagging"),
     Need("s3:PutObjectAcl", entry, when="ACL"),
 )

@@ -262,8 +262,9 @@ def test_a_wrong_checksum_stores_nothing(server: S3Server, bucket: str, refused:
 @pytest.mark.parametrize(
     ("member", "value", "answer"),
     [
-        ("ServerSideEncryption", "AES256", (501, "NotImplemented")),
         ("ServerSideEncryption", "aws:kms", (501, "NotImplemented")),
+        ("ServerSideEncryption", "aws:kms:dsse", (501, "NotImplemented")),
+        ("SSECustomerAlgorithm", "AES256", (501, "NotImplemented")),
         ("StorageClass", "GLACIER", (501, "NotImplemented")),
         ("ObjectLockMode", "GOVERNANCE", (501, "NotImplemented")),
         ("ACL", "public-read", (400, "AccessControlListNotSupported")),
@@ -280,6 +281,43 @@ def test_what_would_be_ignored_is_refused(
 
 def test_what_says_the_same_as_the_default_is_taken(client: Any, bucket: str) -> None:
     client.put_object(Bucket=bucket, Key="k", Body=b"", ACL="bucket-owner-full-control", StorageClass="STANDARD")
+
+
+def test_the_default_encryption_may_be_asked_for_and_is_never_claimed(client: Any, bucket: str) -> None:
+    asked = {"Bucket": bucket, "ServerSideEncryption": "AES256"}
+    upload = client.create_multipart_upload(Key="parts", **asked)
+    there = {"Bucket": bucket, "Key": "parts", "UploadId": upload["UploadId"]}
+    part = client.upload_part(PartNumber=1, Body=b"3", **there)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    for answer in (
+        client.put_object(Key="k", Body=b"1", **asked),
+        client.copy_object(Key="copy", CopySource=f"{bucket}/k", **asked),
+        upload,
+        part,
+        client.complete_multipart_upload(MultipartUpload=parts, **there),
+        *(client.get_object(Bucket=bucket, Key=key) for key in ("k", "copy", "parts")),
+        *(client.head_object(Bucket=bucket, Key=key) for key in ("k", "copy", "parts")),
+    ):
+        assert "ServerSideEncryption" not in answer
+        assert "x-amz-server-side-encryption" not in answer["ResponseMetadata"]["HTTPHeaders"]
+
+
+def test_keys_of_kms_are_refused_with_the_way_out(client: Any, bucket: str) -> None:
+    with pytest.raises(ClientError, match=r"x-amz-server-side-encryption\. There are no keys of KMS here: send AES256"):
+        client.put_object(Bucket=bucket, Key="k", Body=b"", ServerSideEncryption="aws:kms")
+
+
+def test_a_policy_may_demand_that_encryption_is_asked_for(client: Any, bucket: str, refused: Refused) -> None:
+    demand = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+        "Condition": {"StringNotEquals": {"s3:x-amz-server-side-encryption": "AES256"}},
+    }
+    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [demand]}))
+    refused(403, "AccessDenied", client.put_object, Bucket=bucket, Key="k", Body=b"")
+    client.put_object(Bucket=bucket, Key="k", Body=b"", ServerSideEncryption="AES256")
 
 
 def test_the_only_version_is_null(client: Any, bucket: str, refused: Refused) -> None:
