@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from outcrop.engines.adapters import Group, Loaded, groups
+from outcrop.engines.loaded import Group, Loaded, groups
 
 
 @dataclass(slots=True, eq=False)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from outcrop.engines import kernels, plain
-from outcrop.engines.adapters import Gains, Target
+from outcrop.engines.adapters import Gains
 from outcrop.engines.attention import Layer as Kept
 from outcrop.engines.attention import Rule, attend
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.kernels import rows
+from outcrop.engines.loaded import Target
 from outcrop.engines.products import Product
 
 KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")

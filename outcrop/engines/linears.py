@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from outcrop.engines.adapters import Gains, Target
+from outcrop.engines.adapters import Gains
+from outcrop.engines.loaded import Target
 from outcrop.engines.products import Product
 from outcrop.lora import linear_layers
 

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from outcrop.engines.adapters import Loaded
 from outcrop.engines.batch import Past
 from outcrop.engines.cache import Holding
 from outcrop.engines.detokenize import TextStream
 from outcrop.engines.likelihood import Likelihoods
+from outcrop.engines.loaded import Loaded
 from outcrop.engines.sampling import Sampler
 from outcrop.errors import OutcropError
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from outcrop.datasets.reading import Reader
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines import models
-from outcrop.engines.adapters import Loaded
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache, size_for
 from outcrop.engines.detokenize import TextStream
 from outcrop.engines.likelihood import Likelihoods
+from outcrop.engines.loaded import Loaded
 from outcrop.engines.sampling import Sampler, choose_all
 from outcrop.engines.scheduler import Scheduler
 from outcrop.engines.sequence import (

@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from outcrop.engines.adapters import Gains, Group, Loaded, Target, _Shelf, groups
+from outcrop.engines.adapters import Gains
+from outcrop.engines.loaded import Group, Loaded, Target, groups
+from outcrop.engines.shelf import Shelf
 from outcrop.errors import OutcropError
 from outcrop.lora import Factors, LoraAdapter
 
 TARGETS = [Target(6, {"q": 8, "k": 4, "v": 4}), Target(8, {"out": 6}), Target(6, {"gate": 5, "up": 5})]
 INPUTS = {"q": 6, "k": 6, "v": 6, "out": 8, "gate": 6, "up": 6}
+SHELVED = torch.float64
+"""What no kernel reads."""
 OUTPUTS = {path: width for target in TARGETS for path, width in target.outputs.items()}
 
 
@@ -43,38 +47,41 @@ def expected(adapter: LoraAdapter, target: Target, x: Tensor) -> Tensor:
 
 
 def check(gains: Gains, own: dict[Loaded, LoraAdapter], parts: list[tuple[Loaded | None, int]]) -> list[Group]:
+    dtype = gains._dtype
     rows = sum(length for _, length in parts)
     found = groups(parts)
     gains.begin(found, rows)
     for place, target in enumerate(TARGETS):
-        x, y = torch.randn(rows, target.inputs), torch.randn(rows, sum(target.outputs.values()))
-        wanted, row = y.clone(), 0
+        x, y = (torch.randn(rows, width).to(dtype) for width in (target.inputs, sum(target.outputs.values())))
+        wanted, row = y.float(), 0
         for adapter, length in parts:
             if adapter is not None:
-                wanted[row : row + length] += expected(own[adapter], target, x[row : row + length])
+                wanted[row : row + length] += expected(own[adapter], target, x[row : row + length].float())
             row += length
         if gains.acting:
             gains.add(place, x, y)
-        torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-4)
+        near = {"rtol": 1e-5, "atol": 1e-4} if dtype != torch.bfloat16 else {"rtol": 0.02, "atol": 0.2}
+        torch.testing.assert_close(y.float(), wanted, **near)
     return found
 
 
-def loaded(count: int) -> tuple[Gains, dict[Loaded, LoraAdapter]]:
-    gains = Gains(TARGETS, torch.float32, torch.device("cpu"))
+def loaded(count: int, dtype: torch.dtype = SHELVED) -> tuple[Gains, dict[Loaded, LoraAdapter]]:
+    gains = Gains(TARGETS, dtype, torch.device("cpu"))
     made = [adapter_of(number, KINDS[number % len(KINDS)]) for number in range(count)]
     return gains, {gains.lay_out(f"a{number}", one): one for number, one in enumerate(made)}
 
 
+@pytest.mark.parametrize("dtype", [SHELVED, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_gain_from_their_own_adapter_whoever_comes_and_goes(seed: int) -> None:
+def test_rows_gain_from_their_own_adapter_whoever_comes_and_goes(seed: int, dtype: torch.dtype) -> None:
     draw = random.Random(seed)
     torch.manual_seed(seed)
-    gains, own = loaded(12)
+    gains, own = loaded(12, dtype)
     many = 0
     for _ in range(60):
         chosen = draw.sample(list(own), draw.choice((0, 1, 2, 3, 8, 12)))
         # Some rows of the base between them, so that those of adapters lie in several places.
-        parts = [(one, draw.choice((1, 1, 1, 2, 3, 5))) for one in (*chosen, *([None] * draw.randrange(3)))]
+        parts = [(one, draw.choice((1, 1, 1, 2, 3, 5, 40))) for one in (*chosen, *([None] * draw.randrange(3)))]
         draw.shuffle(parts)
         found = check(gains, own, parts)
         many = max(many, sum(len(group.adapters) > 1 for group in found))
@@ -90,13 +97,13 @@ def test_who_stays_is_not_copied_again(monkeypatch: pytest.MonkeyPatch) -> None:
     gains, own = loaded(6)
     everybody = list(own)
     filled: list[str] = []
-    fill = _Shelf._fill
+    fill = Shelf._fill
 
-    def told(shelf: _Shelf, slot: int, one: Loaded) -> None:
+    def told(shelf: Shelf, slot: int, one: Loaded) -> None:
         filled.append(one.name)
         fill(shelf, slot, one)
 
-    monkeypatch.setattr(_Shelf, "_fill", told)
+    monkeypatch.setattr(Shelf, "_fill", told)
     check(gains, own, [(one, 1) for one in everybody])
     assert filled == ["a0", "a1", "a2", "a3", "a4", "a5"]
     for some in (everybody[1:], everybody[2:5], everybody):
@@ -111,11 +118,11 @@ def test_a_preparation_that_failed_is_not_taken_for_done(monkeypatch: pytest.Mon
     gains, own = loaded(3)
     parts: list[tuple[Loaded | None, int]] = [(one, 1) for one in own]
 
-    def no_memory(shelf: _Shelf, *shape: int) -> Tensor:
+    def no_memory(shelf: Shelf, *shape: int) -> Tensor:
         raise RuntimeError(f"no memory for {shape}")
 
     with monkeypatch.context() as broken:
-        broken.setattr(_Shelf, "_zeros", no_memory)
+        broken.setattr(Shelf, "_zeros", no_memory)
         with pytest.raises(RuntimeError, match="no memory"):
             check(gains, own, parts)
     check(gains, own, parts)

@@ -1,0 +1,150 @@
+"""What adapters add to few rows: each row's two thin products, over the factors of its own adapter where they lie.
+
+Nothing is gathered or laid beside each other, so rows of many adapters cost what they read. Knows factors, rows and
+which factors are whose; nothing of models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray
+from torch import Tensor
+
+from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, floats, halves, longs, take
+from outcrop.engines.kernels.numbers import kept, read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thin:
+    """An adapter's factors as the kernel reads them."""
+
+    table: Tensor
+    """(targets, 2 + layers), int64: where A and where B of a target's layers lie end to end, and each layer's rank."""
+    held: tuple[Tensor, ...]
+    """What lies there: of each layer A (rank, inputs), and B (rank, outputs) with the scale within."""
+
+    @classmethod
+    def of(cls, targets: Sequence[Sequence[tuple[Tensor, Tensor] | None]]) -> "Thin":
+        """Layers of each target as (A, B); None: it gains nothing there."""
+        table = torch.zeros(len(targets), 2 + max(len(layers) for layers in targets), dtype=torch.int64)
+        held = []
+        for place, layers in enumerate(targets):
+            pairs = [pair for pair in layers if pair is not None]
+            if not pairs:
+                continue
+            a = torch.cat([one.contiguous() for one, _ in pairs])
+            b = torch.cat([one.reshape(-1) for _, one in pairs])
+            ranks = [0 if pair is None else pair[0].shape[0] for pair in layers]
+            table[place, : 2 + len(ranks)] = torch.tensor([a.data_ptr(), b.data_ptr(), *ranks])
+            held += [a, b]
+        return cls(table, tuple(held))
+
+
+class ThinRows:
+    """Rows of a step that gain by the kernel, each from its own adapter."""
+
+    def __init__(self, rows: Sequence[int], adapters: Sequence[Thin], outputs: Sequence[Sequence[int]]) -> None:
+        """outputs: of each target, how many numbers each of its layers gives."""
+        self._rows = torch.tensor(rows, dtype=torch.int64)
+        # By target: those of one product lie beside each other.
+        self._tables = torch.stack([one.table for one in adapters]).transpose(0, 1).contiguous()
+        self._outputs = [torch.tensor(widths, dtype=torch.int64) for widths in outputs]
+        self._gains = self._tables[:, :, 0].any(1).tolist()
+        self._rank = int(self._tables[:, :, 2:].sum(-1).max())
+
+    def add(self, target: int, x: Tensor, y: Tensor) -> None:
+        """Add to rows of y (rows, outputs), in place, what their adapters make of x (rows, inputs)."""
+        if not self._gains[target]:
+            return
+        if not (x.is_contiguous() and y.is_contiguous()):
+            raise RuntimeError("adapters' products read and write rows that lie end to end")
+        (count,), table, threads = self._rows.shape, self._tables[target], torch.get_num_threads()
+        room = x.shape[1] + y.shape[1] + self._rank
+        scratch = torch.empty(threads, room, dtype=torch.float32)
+        _kernel(x.dtype == torch.bfloat16)(
+            min(threads, count),
+            x.data_ptr(),
+            y.data_ptr(),
+            self._rows.data_ptr(),
+            table.data_ptr(),
+            self._outputs[target].data_ptr(),
+            scratch.data_ptr(),
+            count,
+            x.shape[0],
+            x.shape[1],
+            y.shape[1],
+            len(self._outputs[target]),
+            table.shape[1],
+            room,
+        )
+
+
+@cache
+def _kernel(half: bool) -> Kernel:
+    def gain(numbers: Any) -> None:
+        count, height, inputs, outputs = numbers[8], numbers[9], numbers[10], numbers[11]
+        layers, columns, room = numbers[12], numbers[13], numbers[14]
+        rows, widths = carray(longs(numbers[4]), (count,)), carray(longs(numbers[6]), (layers,))
+        table = carray(longs(numbers[5]), (count, columns))
+        if half:
+            x, y = carray(halves(numbers[2]), (height, inputs)), carray(halves(numbers[3]), (height, outputs))
+        else:
+            x, y = carray(floats(numbers[2]), (height, inputs)), carray(floats(numbers[3]), (height, outputs))
+        thread = take(numbers, THREAD)
+        own = carray(floats(numbers[7]), ((thread + 1) * room,))[thread * room :]
+        wide, low = own[:inputs], own[inputs + outputs :]
+        unit = take(numbers, UNIT)
+        while unit < count:
+            row, ranks = rows[unit], np.int64(0)
+            for layer in range(layers):
+                ranks += table[unit, 2 + layer]
+            if half:
+                a = carray(halves(table[unit, 0]), (ranks, inputs))
+            else:
+                a = carray(floats(table[unit, 0]), (ranks, inputs))
+            if ranks > 0:
+                for number in range(inputs):
+                    wide[number] = read(x[row, number])
+            for rank in range(ranks):
+                total = np.float32(0.0)
+                for number in range(inputs):
+                    total += wide[number] * read(a[rank, number])
+                low[rank] = total
+            first = column = place = np.int64(0)
+            for layer in range(layers):
+                ranks, width = table[unit, 2 + layer], widths[layer]
+                if half:
+                    b = carray(halves(table[unit, 1] + 2 * place), (ranks, width))
+                else:
+                    b = carray(floats(table[unit, 1] + 4 * place), (ranks, width))
+                sums = own[inputs + column : inputs + column + width]
+                if ranks > 0:
+                    for number in range(width):
+                        sums[number] = read(y[row, column + number])
+                # Four at a time: the sums are read and written a quarter as often.
+                fours = ranks - ranks % 4
+                for rank in range(0, fours, 4):
+                    one, two = low[first + rank], low[first + rank + 1]
+                    three, four = low[first + rank + 2], low[first + rank + 3]
+                    for number in range(width):
+                        sums[number] += (
+                            one * read(b[rank, number])
+                            + two * read(b[rank + 1, number])
+                            + three * read(b[rank + 2, number])
+                            + four * read(b[rank + 3, number])
+                        )
+                for rank in range(fours, ranks):
+                    weight = low[first + rank]
+                    for number in range(width):
+                        sums[number] += weight * read(b[rank, number])
+                if ranks > 0:
+                    for number in range(width):
+                        y[row, column + number] = kept(sums[number], y[0, 0])
+                first, column, place = first + ranks, column + width, place + ranks * width
+            unit = take(numbers, UNIT)
+
+    return Kernel(gain)
