@@ -6,6 +6,7 @@ Knows one URL or socket; nothing of processes, leases or of the dialect that the
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -33,8 +34,14 @@ from outcrop.serve.own import OwnManner
 HEALTH_SECONDS: Final = 1.0
 """Whoever collects figures does not wait long for one engine's."""
 
+TELL_SECONDS: Final = 10.0
+"""Longest silence of an engine that is asked about itself, so that a prompt can be put: it computes nothing then."""
+
+ASKERS: Final = 2
+"""Threads that put prompts into an engine's tokens for streams: an engine that hangs holds up no other's streams."""
 
 STARTING: Final = "The model's engine is starting again. Wait a few seconds and try again."
+SILENT: Final = "The model's engine does not answer. Wait a few seconds and try again."
 TOO_SLOW: Final = "The model did not answer in time. Ask for fewer tokens and try again."
 BROKE_OFF: Final = "The model's engine broke off"
 UNENDED: Final = "The engine ended the stream before the answer was whole."
@@ -65,6 +72,8 @@ class Line:
         self.url = url
         self._key, self._timeout, self._socket = key, timeout, socket
         self._manner = manner or OwnManner()
+        # Its threads begin with the first use, and end with this line.
+        self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="question")
         transport = httpx.HTTPTransport(
             uds=str(socket) if socket is not None else None,
             # An engine is on this machine: no proxy, no certificates to load.
@@ -79,7 +88,7 @@ class Line:
 
     def complete(self, model: str, prompt: Prompt, timeout: float | None = None) -> tuple[str, Piece]:
         """The whole answer, and its last piece with `finish` and the counts (that piece's text is empty)."""
-        asked = self._manner.question(model, prompt, self._get)
+        asked = self._manner.question(model, prompt, self._tell)
         answer = _read(self._post(asked.verb, asked.body, timeout))
         if not answer.choices:
             raise ModelErrorException("The engine's answer holds no text.", originalStatusCode=500)
@@ -106,9 +115,10 @@ class Line:
         engine."""
         options = {"include_usage": True, "continuous_usage_stats": True}
         if self._manner.tokenises:
-            asked = await asyncio.to_thread(self._manner.question, model, prompt, self._get)
+            put = partial(self._manner.question, model, prompt, self._tell)
+            asked = await asyncio.get_running_loop().run_in_executor(self._askers, put)
         else:
-            asked = self._manner.question(model, prompt, self._get)
+            asked = self._manner.question(model, prompt, self._tell)
         body = msgspec.json.encode({**asked.body, "stream": True, "stream_options": options})
         lead, held = Lead(asked.lead), None
         try:
@@ -147,6 +157,13 @@ class Line:
     def unload_adapter(self, name: str, timeout: float | None = None) -> None:
         """Have the engine forget an adapter."""
         self._post("/v1/unload_lora_adapter", {"lora_name": name}, timeout)
+
+    def _tell(self, path: str) -> bytes:
+        """What the engine says of itself; nobody's prompt is to blame if it says nothing."""
+        try:
+            return self._get(path, TELL_SECONDS)
+        except ModelTimeoutException as fault:
+            raise ModelNotReadyException(SILENT) from fault
 
     def _get(self, path: str, timeout: float | None = None) -> bytes:
         return self._answer("GET", path, None, timeout)
