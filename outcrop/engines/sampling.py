@@ -12,6 +12,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from outcrop.engines import kernels
+from outcrop.engines.kernels.peaks import peaks
+
 BLOCK: Final = 256
 """Tokens whose weights are summed before any of them is looked at: adding up each of 150,000 takes ten times longer."""
 
@@ -34,7 +37,8 @@ class Sampler:
 
     def __init__(self, temperature: float, top_p: float, top_k: int, seed: int | None) -> None:
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
-        self._random = random.Random(seed)  # a text is no secret
+        # random.Random takes -5 for 5.
+        self._random = random.Random(None if seed is None else seed % 2**64)  # a text is no secret
 
     def roll(self) -> float:
         """The next random number, in [0, 1)."""
@@ -43,8 +47,8 @@ class Sampler:
 
 def choose_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | None]:
     """A token for each row of logits (rows, vocabulary), by its own sampler; None where they are no finite numbers."""
-    heights, best = logits.max(-1)
-    tokens: list[int | None] = best.tolist()
+    heights, best = _peaks(logits)
+    tokens: list[int | None] = [*best]
     drawing = []
     for row, height in enumerate(heights.tolist()):
         if not math.isfinite(height):
@@ -62,6 +66,14 @@ def choose_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | None]:
             for row, token in zip(some, drawn, strict=True):
                 tokens[row] = token
     return tokens
+
+
+def _peaks(logits: Tensor) -> tuple[Tensor, list[int]]:
+    """Each row's largest logit and its place."""
+    if kernels.run(logits.device, logits.dtype):
+        return peaks(logits)
+    heights, places = logits.max(-1)
+    return heights, places.tolist()
 
 
 def _drawn(samplers: Sequence[Sampler], logits: Tensor, heights: Tensor, *, cut: bool) -> list[int]:

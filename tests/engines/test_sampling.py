@@ -82,6 +82,13 @@ def test_same_seed_same_tokens_other_seed_others() -> None:
     assert first != other
 
 
+def test_every_seed_of_64_bits_is_one_of_its_own() -> None:
+    seeds = (0, 5, -5, 1, -1, 2**63 - 1, -(2**63))
+    rolls = [Sampler(1.0, 1.0, 0, seed).roll() for seed in seeds]
+    assert len(set(rolls)) == len(seeds)
+    assert rolls == [Sampler(1.0, 1.0, 0, seed).roll() for seed in seeds]
+
+
 def test_a_row_draws_the_same_whoever_else_is_in_the_step() -> None:
     """All kinds side by side, in changing company: each gets what it gets alone."""
     kinds = [(0.0, 1.0, 0), (1.0, 1.0, 0), (0.7, 0.9, 0), (1.3, 0.2, 0), (1.0, 1.0, 5), (0.9, 0.8, 40), (1.0, 0.5, 7)]
