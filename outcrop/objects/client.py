@@ -31,6 +31,9 @@ from outcrop.errors import OutcropError
 
 Result = TypeVar("Result")
 
+Told = Callable[[int, int], None]
+"""Hears of bytes that came, and how many the object has in all."""
+
 PATIENCE: Final = 150.0
 """Seconds that an unreachable server is waited for: a restart takes up to about two minutes."""
 FIRST_PAUSE: Final = 0.2
@@ -183,8 +186,8 @@ class ObjectClient:
             if not token:
                 return found
 
-    def read(self, uri: str) -> Iterator[bytes]:
-        """An object's bytes in pieces.
+    def read(self, uri: str, told: Told = lambda *_: None) -> Iterator[bytes]:
+        """An object's bytes in pieces, each told of before it is given.
 
         A connection that breaks is taken up where it broke; raises ObjectChanged if the object is another one by then.
         """
@@ -202,6 +205,7 @@ class ObjectClient:
                 with closing(answer["Body"]) as body:
                     while data := body.read(PIECE):
                         at += len(data)
+                        told(len(data), size)
                         yield data
                         deadline = self._clock() + self._patience
             except UNREACHABLE as fault:
@@ -212,12 +216,12 @@ class ObjectClient:
             except BotoCoreError as fault:
                 raise _refusal(fault, uri) from fault
 
-    def download(self, uri: str, path: Path) -> None:
+    def download(self, uri: str, path: Path, told: Told = lambda *_: None) -> None:
         """Write an object's bytes to a file, whole or not at all."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with draft.open("wb") as file:
-                for data in self.read(uri):
+                for data in self.read(uri, told):
                     file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -54,8 +54,8 @@ class Way:
 class Source(Protocol):
     """The part of the object client that the intake needs."""
 
-    def download(self, uri: str, path: Path) -> None:
-        """Write an object's bytes to a file."""
+    def download(self, uri: str, path: Path, told: Callable[[int, int], None]) -> None:
+        """Write an object's bytes to a file; tells of bytes that came, and of all."""
         ...
 
     def put(self, uri: str, content: bytes) -> None:
@@ -78,6 +78,11 @@ class Dataset:
     """train or validation."""
     sha256: str = ""
     records: int = 0
+
+    @property
+    def name(self) -> str:
+        """What people are told of it by."""
+        return self.uri.rsplit("/", 1)[-1]
 
 
 def datasets_of(spec: TrainSpec) -> list[Dataset]:
@@ -113,12 +118,12 @@ def take_in(
     data.mkdir(exist_ok=True)
     plan.mkdir(exist_ok=True)
     given = datasets_of(spec)
+    way = Way(pulse, Progress(progress))
     for dataset in given:
         pulse()
-        _fetch(source, dataset.uri, data / dataset.shard, passing)
+        _fetch(source, dataset, data / dataset.shard, passing, way.progress)
     _probe(source, destination, passing)
     with (data / "faults.jsonl").open("w", encoding="utf-8") as faults:
-        way = Way(pulse, Progress(progress))
         reports = [_inspect(spec, dataset, directory, encoder, faults.write, way=way) for dataset in given]
         together = overlap(reports, spec.limits)
         for fault in together.faults:
@@ -157,13 +162,22 @@ def taken_in(directory: Path) -> list[Dataset]:
     return found
 
 
-def _fetch(source: Source, uri: str, path: Path, passing: Passing) -> None:
+def _fetch(source: Source, dataset: Dataset, path: Path, passing: Passing, progress: Progress) -> None:
+    came = 0
+
+    def told(count: int, total: int) -> None:
+        nonlocal came
+        if not came:  # how many there are is known with the first of them
+            progress.begin("fetching", dataset.name, total, "bytes")
+        came += count
+        progress.move(count)
+
     try:
-        source.download(uri, path)
+        source.download(dataset.uri, path, told)
     except passing:
         raise
     except OutcropError as error:
-        raise cannot_get(uri, error) from error
+        raise cannot_get(dataset.uri, error) from error
 
 
 def _probe(source: Source, destination: Destination, passing: Passing) -> None:
@@ -186,7 +200,7 @@ def _inspect(
 ) -> Report:
     """Check one file, line by line and then in the model's own tokens."""
     path = directory / "data" / dataset.shard
-    name = dataset.uri.rsplit("/", 1)[-1]
+    name = dataset.name
     way.progress.begin("checking", name, path.stat().st_size, "bytes")
     report = check_file(
         path,

@@ -49,8 +49,11 @@ def test_files_go_and_come_whole(client: ObjectClient, tmp_path: Path) -> None:
         content = os.urandom(size)
         (tmp_path / "out").write_bytes(content)
         client.upload(tmp_path / "out", f"s3://bucket/dir/{size}")
-        client.download(f"s3://bucket/dir/{size}", tmp_path / "in")
+        heard: list[tuple[int, int]] = []
+        client.download(f"s3://bucket/dir/{size}", tmp_path / "in", lambda *told, heard=heard: heard.append(told))
         assert (tmp_path / "in").read_bytes() == content
+        assert sum(count for count, _ in heard) == size
+        assert {total for _, total in heard} <= {size}
         assert client.size(f"s3://bucket/dir/{size}") == size
     assert client.size("s3://bucket/dir/1") is None
     client.put("s3://bucket/small", b"bytes")
@@ -103,12 +106,14 @@ def test_a_read_goes_on_where_a_restart_broke_it(client: ObjectClient, server: S
     content = os.urandom(32 * MEGABYTE)
     (tmp_path / "out").write_bytes(content)
     client.upload(tmp_path / "out", "s3://bucket/big")
-    reading = client.read("s3://bucket/big")
+    heard: list[tuple[int, int]] = []
+    reading = client.read("s3://bucket/big", lambda *told: heard.append(told))
     got = [next(reading)]
     server.end(signal.SIGKILL)
     server.start()
     got += reading
     assert b"".join(got) == content
+    assert heard == [(len(piece), len(content)) for piece in got], "what came before the break is told once"
 
 
 def test_a_read_does_not_go_on_in_another_object(client: ObjectClient, server: S3Server) -> None:

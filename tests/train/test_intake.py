@@ -31,10 +31,14 @@ class Memory:
         self.objects: dict[str, bytes] = {}
         self.fault: OutcropError | None = None
 
-    def download(self, uri: str, path: Path) -> None:
+    def download(self, uri: str, path: Path, told: Callable[[int, int], None]) -> None:
         if self.fault is not None:
             raise self.fault
-        path.write_bytes(self.objects[uri])
+        content = self.objects[uri]
+        half = len(content) // 2
+        told(half, len(content))
+        told(len(content) - half, len(content))
+        path.write_bytes(content)
 
     def put(self, uri: str, content: bytes) -> None:
         self.objects[uri] = content
@@ -81,7 +85,9 @@ def test_how_far_each_file_is_is_told(
 
     take_in(spec, tmp_path, store, lambda: None, lambda _: None, passing=(Away,), progress=emit)
     sizes = {name: len(store.objects[f"s3://b/{name}"]) for name in ("train.jsonl", "v.jsonl")}
+    fetched = [("fetching", name, done, size) for name, size in sizes.items() for done in (size // 2, size)]
     assert told == [
+        *fetched,
         ("checking", "train.jsonl", sizes["train.jsonl"], sizes["train.jsonl"]),
         ("tokenising", "train.jsonl", 6, 6),
         ("checking", "v.jsonl", sizes["v.jsonl"], sizes["v.jsonl"]),
