@@ -176,7 +176,7 @@ class _Attending(torch.autograd.Function):
         )
         assert to_answers is not None
         to_heads = causal.descend(
-            to_answers.view_as(answers), _heads(q, k, v), answers, kept, shape.runs, shape.scale, shape.shared
+            to_answers.view_as(answers), _heads(q, k, v), kept, shape.runs, shape.scale, shape.shared
         )
         to_q, to_k, to_v = _heads(*to_heads)
         to_q, to_k = _rotate(to_q, cos, sin, back=True), _rotate(to_k, cos, sin, back=True)

@@ -6,7 +6,6 @@ own dtype. The shares of short segments are kept for the backward pass, those of
 tensors; nothing of models or of who packs.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -23,6 +22,9 @@ KEPT: Final = 1024
 
 Runs = Sequence[tuple[int, int]]
 """(length, count) of neighbouring segments of one length."""
+
+Place = tuple[int, int, int]
+"""Start, length and count of a run."""
 
 Heads = tuple[Tensor, Tensor, Tensor]
 """Query (heads, T, d), key and value (kv heads, T, d)."""
@@ -46,35 +48,47 @@ def attend(heads: Heads, runs: Runs, scale: float, shared: int = 0) -> tuple[Ten
     out = query.new_empty(query.shape[1], query.shape[0], query.shape[2])
     kept: list[Tensor] = []
     for place in _places(runs, shared):
-        q = _apart(query, place, key.shape[0])
         k, v = (_seen(one, place, shared) for one in (key, value))
-        _lay(_Segments(q, k, v, scale).attend(kept), out.transpose(0, 1), place)
+        wide = k.float()
+        for block in _blocks(place):
+            shares = _shares(query, wide, place, block, scale)
+            _lay(torch.bmm(shares, v[:, : shares.shape[2]]), out.transpose(0, 1), place, block)
+            if k.shape[1] <= KEPT:
+                kept.append(shares)
     return out, kept
 
 
 def descend(  # noqa: PLR0917
-    above: Tensor, heads: Heads, out: Tensor, kept: Sequence[Tensor], runs: Runs, scale: float, shared: int = 0
+    above: Tensor, heads: Heads, kept: Sequence[Tensor], runs: Runs, scale: float, shared: int = 0
 ) -> Heads:
-    """Gradients of query, key and value, in their shapes, from that of attend()'s answers and what it returned."""
+    """Gradients of query, key and value, in their shapes, from that of attend()'s answers and the shares it kept."""
     query, key, value = heads
     # As (T, heads, d) in memory, like what the projections made.
     found = tuple(torch.empty_like(one.transpose(0, 1)).transpose(0, 1) for one in heads)
-    shares = iter(kept)
+    left = iter(kept)
     # Of what is shared: from all that go on from it, in float32, as they are a sum.
     sums = tuple(one.new_zeros(one.shape[0], shared, one.shape[2], dtype=torch.float32) for one in (key, value))
     for place in _places(runs, shared):
-        q, o, d = (_apart(one, place, key.shape[0]) for one in (query, out.transpose(0, 1), above.transpose(0, 1)))
         k, v = (_seen(one, place, shared) for one in (key, value))
-        to_q, *to_seen = _Segments(q, k, v, scale).descend(o, d, shares)
-        _lay(to_q, found[0], place)
+        wide = k.float() if k.shape[1] > KEPT else k
+        to_seen: list[Tensor] = []
+        for block in _blocks(place):
+            shares = next(left) if k.shape[1] <= KEPT else _shares(query, wide, place, block, scale)
+            seen = slice(shares.shape[2])
+            rows, along = (_cut(one, place, block, len(key)) for one in (query, above.transpose(0, 1)))
+            inner = torch.bmm(along, v[:, seen].transpose(1, 2))
+            # In one pass, and rounded once at its end.
+            inner = torch.ops.aten._softmax_backward_data(inner, shares, -1, inner.dtype)
+            _lay(_scaled(inner, k[:, seen], scale), found[0], place, block)
+            pieces = _scaled(inner.transpose(1, 2), rows, scale), torch.bmm(shares.transpose(1, 2), along)
+            if to_seen:
+                for total, piece in zip(to_seen, pieces, strict=True):
+                    total[:, seen].add_(piece)
+            else:
+                # Over several blocks it is a sum, so in float32.
+                to_seen = [piece.float() if block.start else piece for piece in pieces]
         for piece, total, target in zip(to_seen, sums, found[1:], strict=True):
-            before = piece.shape[2] - place[1]
-            if before:
-                total.add_(piece[:, 0, :before].view(place[2], *total.shape).sum(dim=0))
-            elif shared:
-                total.add_(piece[:, 0])
-                continue
-            _lay(piece[:, :, before:], target, place)
+            _settle(piece, total, target, place)
     for total, target in zip(sums, found[1:], strict=True):
         target[:, :shared] = total
     return found[0], found[1], found[2]
@@ -89,81 +103,45 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         """See attention()."""
         out, kept = attend((query, key, value), runs, scale, shared)
-        ctx.save_for_backward(query, key, value, out, *kept)
+        ctx.save_for_backward(query, key, value, *kept)
         ctx.how = runs, scale, shared
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key and value."""
-        query, key, value, out, *kept = ctx.saved_tensors
-        return *descend(gradients[0], (query, key, value), out, kept, *ctx.how), None, None, None
+        query, key, value, *kept = ctx.saved_tensors
+        return *descend(gradients[0], (query, key, value), kept, *ctx.how), None, None, None
 
 
-class _Segments:
-    """Segments of one length: (B, groups, L, d) queries upon (B, K, d) keys and values, the last L their own."""
+def _shares(query: Tensor, wide: Tensor, place: Place, block: slice, scale: float) -> Tensor:
+    """(B, groups * rows, keys) of these rows of a run's segments, among the first of their keys, as wide as queries.
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> None:
-        # A power of two changes no digit, so it goes into the queries; another scale into the scores.
-        self._folded = scale if math.frexp(scale)[0] == 0.5 else 1.0
-        self._scale = scale / self._folded
-        self._q, self._k, self._v = q if self._folded == 1.0 else q * self._folded, k, v
-        self._before = k.shape[1] - q.shape[2]
-        side = min(BLOCK, q.shape[2])
-        self._future = torch.full((side, side), float("-inf"), device=q.device).triu_(1)
-
-    def attend(self, kept: list[Tensor]) -> Tensor:
-        """The answers, shaped as q; what descend() wants is added to `kept`."""
-        out = torch.empty_like(self._q)
-        for block in self._blocks():
-            shares = self._shares(block)
-            out[:, :, block] = (shares @ self._v[:, : shares.shape[2]]).view_as(out[:, :, block])
-            if self._k.shape[1] <= KEPT:
-                kept.append(shares)
-        return out
-
-    def descend(self, out: Tensor, along: Tensor, kept: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of q, shaped as it is, and float32 (B, 1, K, d) of k and v, from the answers' own."""
-        q, k, v = self._q, self._k, self._v
-        to_q = torch.empty_like(q)
-        # Summed over blocks, so in float32.
-        to_k, to_v = (torch.zeros_like(k, dtype=torch.float32) for _ in range(2))
-        # What a row's shares are measured against: their mean gradient.
-        mean = torch.linalg.vecdot(along.float(), out.float()).unsqueeze(-1)
-        for block in self._blocks():
-            shares = next(kept) if k.shape[1] <= KEPT else self._shares(block)
-            seen = slice(shares.shape[2])
-            rows, d = q[:, :, block].flatten(1, 2), along[:, :, block].flatten(1, 2)
-            to_v[:, seen] += shares.transpose(1, 2) @ d
-            inner = (d @ v[:, seen].transpose(1, 2)).float()
-            inner = inner.sub_(mean[:, :, block].flatten(1, 2)).mul_(shares)
-            if self._scale != 1.0:
-                inner.mul_(self._scale)
-            inner = inner.to(q.dtype)
-            to_q[:, :, block] = (inner @ k[:, seen]).view_as(to_q[:, :, block])
-            to_k[:, seen] += inner.transpose(1, 2) @ rows
-        if self._folded != 1.0:
-            to_q.mul_(self._folded)
-        return to_q, to_k.unsqueeze(1), to_v.unsqueeze(1)
-
-    def _shares(self, block: slice) -> Tensor:
-        """(B, groups * rows, keys) of these rows among a segment's first keys, in the queries' dtype."""
-        q, keys = self._q[:, :, block], self._before + block.stop
-        rows = q.shape[2]
-        with products_of(q.dtype):
-            scores = q.flatten(1, 2).float() @ self._k[:, :keys].float().transpose(1, 2)
-        if self._scale != 1.0:
-            scores.mul_(self._scale)
-        scores.view(*q.shape[:3], keys)[..., keys - rows :].add_(self._future[:rows, :rows])
-        return torch.softmax(scores, dim=-1).to(q.dtype)
-
-    def _blocks(self) -> Iterator[slice]:
-        length = self._q.shape[2]
-        for start in range(0, length, BLOCK):
-            yield slice(start, min(start + BLOCK, length))
+    wide: the keys (B, K, d) in float32.
+    """
+    kv_heads, rows, keys = len(wide) // place[2], block.stop - block.start, wide.shape[1] - place[1] + block.stop
+    q = _cut(query, place, block, kv_heads, torch.float32)
+    with products_of(query.dtype):
+        scores = _scaled(q, wide[:, :keys].transpose(1, 2), scale)
+    future = torch.full((rows, rows), float("-inf"), device=q.device).triu_(1)
+    scores.view(len(q), -1, rows, keys)[..., keys - rows :].add_(future)
+    return torch.softmax(scores, dim=-1).to(query.dtype)
 
 
-def _places(runs: Runs, shared: int) -> Iterator[tuple[int, int, int]]:
+def _scaled(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """A product times a number, which is taken before the result is rounded and costs no pass."""
+    target = left.new_empty(len(left), left.shape[1], right.shape[2])
+    return torch.baddbmm(target, left, right, beta=0, alpha=scale, out=target)
+
+
+def _blocks(place: Place) -> Iterator[slice]:
+    """Rows of a run's segments that are taken together: first those that see all keys."""
+    length = place[1]
+    for start in reversed(range(0, length, BLOCK)):
+        yield slice(start, min(start + BLOCK, length))
+
+
+def _places(runs: Runs, shared: int) -> Iterator[Place]:
     """Start, length and count of every run; what is shared is one before them."""
     start = shared
     if shared:
@@ -173,28 +151,44 @@ def _places(runs: Runs, shared: int) -> Iterator[tuple[int, int, int]]:
         start += length * count
 
 
-def _apart(tensor: Tensor, place: tuple[int, int, int], kv_heads: int) -> Tensor:
-    """A run of (heads, T, d) as (count * kv heads, groups, length, d)."""
+def _apart(tensor: Tensor, place: Place, block: slice, kv_heads: int) -> Tensor:
+    """Rows of a run's segments of (heads, T, d), seen as (count, kv heads, groups, rows, d)."""
     start, length, count = place
     piece = tensor[:, start : start + length * count]
-    piece = piece.reshape(kv_heads, -1, count, length, tensor.shape[2])
-    return piece.permute(2, 0, 1, 3, 4).reshape(count * kv_heads, -1, length, tensor.shape[2])
+    piece = piece.view(kv_heads, -1, count, length, tensor.shape[2])
+    return piece[:, :, :, block].permute(2, 0, 1, 3, 4)
 
 
-def _seen(tensor: Tensor, place: tuple[int, int, int], shared: int) -> Tensor:
+def _cut(tensor: Tensor, place: Place, block: slice, kv_heads: int, dtype: torch.dtype | None = None) -> Tensor:
+    """The same as (count * kv heads, groups * rows, d) of their own, copied once whatever the dtype."""
+    piece = _apart(tensor, place, block, kv_heads)
+    own = torch.empty(piece.shape, dtype=dtype or tensor.dtype, device=tensor.device).copy_(piece)
+    return own.view(len(piece) * kv_heads, -1, tensor.shape[2])
+
+
+def _lay(piece: Tensor, target: Tensor, place: Place, block: slice) -> None:
+    """The reverse of _cut, into its place."""
+    kv_heads = len(piece) // place[2]
+    there = _apart(target, place, block, kv_heads)
+    there.copy_(piece.view(there.shape))
+
+
+def _seen(tensor: Tensor, place: Place, shared: int) -> Tensor:
     """Keys or values (count * kv heads, places, d) that a run of (kv heads, T, d) sees: what is shared, and its own."""
-    own = _apart(tensor, place, tensor.shape[0])[:, 0]
-    start, _, count = place
+    start, length, count = place
+    own = _cut(tensor, place, slice(length), len(tensor))
     if start < shared or not shared:
         return own
     before = tensor[:, :shared].expand(count, -1, -1, -1).flatten(0, 1)
     return torch.cat((before, own), dim=1)
 
 
-def _lay(piece: Tensor, target: Tensor, place: tuple[int, int, int]) -> None:
-    """The reverse of _apart, into its place."""
-    start, length, count = place
-    heads, width = target.shape[0], target.shape[2]
-    kv_heads = piece.shape[0] // count
-    piece = piece.view(count, kv_heads, heads // kv_heads, length, width).permute(1, 2, 0, 3, 4)
-    target[:, start : start + length * count] = piece.reshape(heads, count * length, width)
+def _settle(piece: Tensor, total: Tensor, target: Tensor, place: Place) -> None:
+    """Put what a run sends to the keys or values it sees where they are: its own, and the sum over what is shared."""
+    before, shared = piece.shape[1] - place[1], total.shape[1]
+    if before:
+        total.add_(piece[:, :before].view(place[2], *total.shape).sum(dim=0, dtype=torch.float32))
+    elif shared:
+        total.add_(piece)
+        return
+    _lay(piece[:, before:], target, place, slice(place[1]))
