@@ -1,5 +1,6 @@
 """Kernels say what torch's own operations say in float64, of either dtype, on one thread and on two."""
 
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from torch import Tensor
 from outcrop.engines import plain
 from outcrop.engines.kernels import DTYPES, rows
 from outcrop.engines.kernels.attention import attend
+from outcrop.engines.kernels.peaks import peaks
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 2**-8}
 """Of a number's size: rounding in float32, and once to bfloat16."""
@@ -90,6 +92,21 @@ def test_gates(dtype: torch.dtype, shape: tuple[int, int]) -> None:
     both = (20 * torch.randn(shape)).to(dtype)
     both[0, :4] = torch.tensor([200.0, -200.0, 0.0, -0.0])
     near(rows.gate(both), plain.gate(both.double()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 511, 512, 513, 5000])
+def test_peaks(dtype: torch.dtype, width: int) -> None:
+    torch.manual_seed(width)
+    drawn = [torch.randn(width), -torch.rand(width), torch.full((width,), -0.0), torch.full((width,), -math.inf)]
+    table = torch.stack([*drawn, torch.rand(width).scatter(0, torch.tensor([width // 2]), math.inf)]).to(dtype)
+    heights, places = peaks(table)
+    assert heights.tolist() == table.max(-1).values.tolist()
+    # Of equal ones the first; torch promises none.
+    assert places == [row.tolist().index(max(row.tolist())) for row in table]
+    for sign in (1.0, -1.0):
+        table[:, width // 3] = math.copysign(math.nan, sign)
+        assert bool(peaks(table)[0].isnan().all())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -107,6 +107,8 @@ def _pointer(kind: Any) -> Any:
 
 floats = _pointer(types.float32)
 halves = _pointer(types.uint16)
+shorts = _pointer(types.int16)
+words = _pointer(types.int32)
 longs = _pointer(types.int64)
 
 
