@@ -65,7 +65,7 @@ def check_file(
         bytes=size,
         sha256=digest.hexdigest(),
         advice=() if limits.enforce_advice else advice,
-        **tally.counted(questions=format != "text"),
+        **tally.counted(format),
     )
 
 

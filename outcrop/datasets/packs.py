@@ -64,14 +64,26 @@ def largest(plan: Plan, budget: int, size: Callable[[Pack], int]) -> Pack:
     return max(found, key=size)
 
 
+def shapes(plan: Plan) -> int:
+    """How many lengths of segments and of whole steps an epoch has: each asks for products of a shape of its own."""
+    train = plan.train
+    segments = np.diff(np.append(train.starts, train.offsets[-1]))
+    totals, _ = _steps(plan, 0)
+    return len(np.unique(segments)) + len(np.unique(totals))
+
+
+def _steps(plan: Plan, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens of each step of an epoch, and of the longest example in it."""
+    lengths = plan.train.lengths()
+    ordered = lengths[order(plan.seed, epoch, len(lengths))]
+    starts = np.arange(0, len(lengths), plan.batch_size)
+    return np.add.reduceat(ordered, starts), np.maximum.reduceat(ordered, starts)
+
+
 def _heavy(plan: Plan, budget: int) -> list[int]:
     """Steps one of which has the largest pack: no pack holds more than its step does, or than the budget allows."""
-    lengths, starts = plan.train.lengths(), np.arange(0, len(plan.train), plan.batch_size)
-    each = []
-    for epoch in range(plan.epochs):
-        ordered = lengths[order(plan.seed, epoch, len(lengths))]
-        each.append(np.stack((np.add.reduceat(ordered, starts), np.maximum.reduceat(ordered, starts))))
-    total, longest = np.concatenate(each, axis=1)
-    most: NDArray[np.int64] = np.minimum(total, np.maximum(budget, longest))
+    steps = [_steps(plan, epoch) for epoch in range(plan.epochs)]
+    totals, longest = (np.concatenate([step[place] for step in steps]) for place in (0, 1))
+    most: NDArray[np.int64] = np.minimum(totals, np.maximum(budget, longest))
     ranked = np.concatenate((np.lexsort((longest, most))[-LOOKED:], np.argsort(longest, kind="stable")[-LOOKED:]))
     return sorted(set(ranked.tolist()))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+from outcrop.datasets.blanks import Blank
 from outcrop.datasets.faults import Fault
 from outcrop.datasets.formats import form
 from outcrop.datasets.lengths import Lengths
@@ -43,6 +44,10 @@ class Report:
     """Records that repeat an earlier one exactly: no fault, but worth a look."""
     contradictions: int
     """Records that repeat an earlier one but for their last answer: no fault either."""
+    blank: int = 0
+    """Records with a text of nothing but white space: no fault, as AWS names none."""
+    blanks: tuple[Blank, ...] = ()
+    """The first such texts with their lines."""
     repeated: tuple[Repeat, ...] = ()
     """The first duplicates with their lines."""
     ignored: Mapping[str, int] = field(default_factory=dict)
@@ -69,6 +74,8 @@ class Report:
             told.append(f"{_records(self.duplicates, 'repeat')} an earlier one exactly{lines_of(self.repeated)}")
         if self.contradictions:
             told.append(f"{_records(self.contradictions, 'repeat')} an earlier one with another answer")
+        if self.blank:
+            told.append(f"{_records(self.blank, 'hold')} a text of nothing but white space{_places(self.blanks)}")
         told += [
             f"{_records(count, 'hold')} a member {name}, which is not learnt" for name, count in self.ignored.items()
         ]
@@ -87,12 +94,17 @@ def lines_of(repeats: Sequence[Repeat], where: str = "line") -> str:
     return f" ({shown}{', …' if len(repeats) > 3 else ''})" if shown else ""
 
 
+def _places(blanks: Sequence[Blank]) -> str:
+    shown = ", ".join(f"line {blank.line}: {blank.part}" for blank in blanks[:3])
+    return f" ({shown}{', …' if len(blanks) > 3 else ''})"
+
+
 def _records(count: int, verb: str) -> str:
     return f"1 record {verb}s" if count == 1 else f"{count} records {verb}"
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Fault | Lengths | Repeat):
+    if isinstance(value, Blank | Fault | Lengths | Repeat):
         return asdict(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]

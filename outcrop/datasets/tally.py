@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from outcrop.datasets.blanks import SHOWN, Blank, part
 from outcrop.datasets.faults import Fault
 from outcrop.datasets.lengths import Counts
 from outcrop.datasets.repeats import Trail, distinct, first_repeats
@@ -25,6 +27,8 @@ class Tally:
         self.ignored: Counter[str] = Counter()
         self.given, self.learnt, self.whole = Counts(), Counts(), Counts()
         self.wholes, self.questions = Trail(), Trail()
+        self.blank_records = 0
+        self.blanks: list[tuple[int, int]] = []
 
     def fault(self, fault: Fault) -> None:
         """Count a fault and hand it on."""
@@ -46,12 +50,21 @@ class Tally:
             self.whole.add(figures.given + figures.learnt)
             wholes[figures.lines] = figures.wholes
             questions[figures.lines] = figures.questions
+        self._blank(np.concatenate([figures.blanks for figures in accepted]) if accepted else None)
         self.records += count
         self.wholes.add(wholes)
         self.questions.add(questions)
 
-    def counted(self, *, questions: bool) -> dict[str, Any]:
-        """The members of a Report that were counted here; `questions`: whether records have a part that is given."""
+    def _blank(self, found: NDArray[np.int64] | None) -> None:
+        """Count texts of nothing but white space, by line and slot, and keep the file's first."""
+        if found is None or not len(found):
+            return
+        self.blank_records += len(np.unique(found[:, 0]))
+        lines = sorted((self.records + 1 + line, slot) for line, slot in found.tolist())
+        self.blanks += lines[: SHOWN - len(self.blanks)]
+
+    def counted(self, format: str) -> dict[str, Any]:
+        """The members of a Report that were counted here."""
         unlike = distinct(self.wholes)
         duplicates = self.accepted - unlike
         return {
@@ -64,7 +77,9 @@ class Tally:
             "learnt": self.learnt.lengths(),
             "whole": self.whole.lengths(),
             "duplicates": duplicates,
-            "contradictions": unlike - distinct(self.questions) if questions else 0,
+            "contradictions": unlike - distinct(self.questions) if format != "text" else 0,
+            "blank": self.blank_records,
+            "blanks": tuple(Blank(line, part(format, slot)) for line, slot in self.blanks),
             "repeated": first_repeats(self.wholes) if duplicates else (),
             "ignored": dict(self.ignored),
             "largest": self.largest,

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.datasets.blanks import blanks
 from outcrop.datasets.examples import Conversation, Document, Pair, Record
 from outcrop.datasets.match import PAD, Places, Words, inside
 
@@ -74,11 +75,19 @@ class Figures:
     """Equal for equal records, else different but for one chance in 2**64; never 0."""
     questions: Words
     """As `wholes`, of all but the answer."""
+    blanks: NDArray[np.int64]
+    """Line and slot of each text of nothing but white space."""
 
     def only(self, chosen: NDArray[np.bool_]) -> "Figures":
         """Those of some records."""
+        lines = self.lines[chosen]
         return Figures(
-            self.lines[chosen], self.given[chosen], self.learnt[chosen], self.wholes[chosen], self.questions[chosen]
+            lines,
+            self.given[chosen],
+            self.learnt[chosen],
+            self.wholes[chosen],
+            self.questions[chosen],
+            self.blanks[np.isin(self.blanks[:, 0], lines)],
         )
 
 
@@ -129,13 +138,15 @@ def figures(texts: Texts) -> Figures:
     asked = np.where(texts.answers, np.uint64(0), terms)
     if not len(heads):
         none = np.empty(0, np.int64)
-        return Figures(none, none, none, none.astype(np.uint64), none.astype(np.uint64))
+        return Figures(none, none, none, none.astype(np.uint64), none.astype(np.uint64), np.empty((0, 2), np.int64))
+    blank = blanks(texts.data, texts.starts, texts.lengths)
     return Figures(
         lines=texts.lines[heads],
         given=_sums(np.where(learnt, 0, characters), heads),
         learnt=_sums(np.where(learnt, characters, 0), heads),
         wholes=np.maximum(_sums(terms, heads), np.uint64(1)),
         questions=np.maximum(_sums(asked, heads), np.uint64(1)),
+        blanks=np.stack((texts.lines[blank], texts.slots[blank]), 1),
     )
 
 

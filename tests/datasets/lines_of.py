@@ -22,6 +22,8 @@ TEXT = st.one_of(
             "Human:",
             "\\u0041",
             "a" * 600,
+            " ",
+            "\n\u3000",
         ]
     ),
     st.text(min_size=1, max_size=40).filter(

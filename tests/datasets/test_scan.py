@@ -49,7 +49,7 @@ def test_a_block_is_judged_as_its_lines_are(file: tuple[str, list[bytes]]) -> No
         assert found[1] == ()
         alone.append((line, found[0]))
     together, single = figures(seen.texts), figures(gather(alone))
-    for name in ("lines", "given", "learnt", "wholes", "questions"):
+    for name in ("lines", "given", "learnt", "wholes", "questions", "blanks"):
         assert getattr(together, name).tolist() == getattr(single, name).tolist(), name
 
 
