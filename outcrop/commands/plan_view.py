@@ -18,6 +18,7 @@ from outcrop.estimate.price import Price
 from outcrop.estimate.proposal import Proposal
 from outcrop.estimate.room import DiskNeed, MemoryNeed
 from outcrop.estimate.survey import Survey
+from outcrop.sources.fit import DEARER
 from outcrop.terminal import harmless
 
 STAGES = {
@@ -65,7 +66,7 @@ def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate)
     else:
         _section(console, "time on this machine", [("unknown", found.unknown or "")])
     if found.memory is not None and found.disk is not None:
-        _section(console, "memory and disk", _room(found.memory, found.disk))
+        _section(console, "memory and disk", _room(found.memory, found.disk, spec.method))
     _section(console, "price", _price(found.price))
     _notes(console, checked)
     console.print()
@@ -148,7 +149,7 @@ def _time(span: Duration, found: Calibration) -> Rows:
     return rows
 
 
-def _room(memory: MemoryNeed, disk: DiskNeed) -> Rows:
+def _room(memory: MemoryNeed, disk: DiskNeed, method: str) -> Rows:
     measured = memory.source == "calibration"
     need = f"{size(memory.needed)}, measured in the largest step"
     if not measured:
@@ -158,11 +159,15 @@ def _room(memory: MemoryNeed, disk: DiskNeed) -> Rows:
         f"{size(memory.activations)} activations, {size(memory.process)} the program itself"
     )
     told = _enough(need, size(memory.available), memory.fits)
-    if memory.fits and memory.high > memory.available:
+    if memory.low <= memory.available < memory.high:
         told = Text(f"{need}; {size(memory.available)} are free: it may be too little", style="yellow")
+    rows: Rows = [("memory", told), ("", parts)]
+    if memory.recomputed:
+        dearer = "as the time above has it" if measured else DEARER[method]
+        what = f"layers are computed again on their way back, {dearer}: otherwise about {size(memory.otherwise)}"
+        rows.append(("", Text(what, style="yellow")))
     return [
-        ("memory", told),
-        ("", parts),
+        *rows,
         ("disk", _enough(f"{size(disk.needed)} while it runs", size(disk.free), disk.fits)),
         ("", f"{size(disk.result)} stay: the finished weights"),
     ]

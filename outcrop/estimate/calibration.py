@@ -24,7 +24,7 @@ from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Counts up when answers of earlier versions must not be used any more."""
 COMMAND: Final = ("-P", "-m", "outcrop.train.calibrate")
 PATIENCE: Final = 600.0
@@ -71,6 +71,8 @@ class Calibration:
     """cpu, or the GPU's name."""
     dtype: str
     threads: int
+    recomputed: bool
+    """Whether layers were computed again on their way back, for lack of memory."""
     load: float
     """How busy the machine was with other work when they were taken: 0 not at all, 1 every core."""
     cached: bool = False
@@ -90,18 +92,21 @@ def calibrate(
     *,
     environment: Mapping[str, str],
     patience: float = PATIENCE,
+    again: bool = False,
     pulse: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Take the steps, or find what they took the last time under the same circumstances.
 
     folder: where plan/ lies with the plan's shards. kept: folder of earlier answers; None: none are kept.
-    environment: the child's. `pulse` is called some times a second and may raise. Raises NoCalibration.
+    environment: the child's. again: with layers that are computed again on their way back, as the job would have them
+    for lack of memory; of a GPU's memory the child alone knows, and decides there. `pulse` is called some times a
+    second and may raise. Raises NoCalibration.
     """
-    place = kept / f"{_key(spec, plan, environment)}.json" if kept else None
+    place = kept / f"{_key(spec, plan, environment, again=again)}.json" if kept else None
     load = busy()
     if place is not None and (answer := _kept(place, load)) is not None:
         return fitted(answer, cached=True)
-    answer = {"load": load, **_run(spec, folder, environment, patience, pulse)}
+    answer = {"load": load, **_run(spec, folder, environment, patience, pulse, again=again)}
     if place is not None:
         place.parent.mkdir(exist_ok=True)
         replace_file(place, json.dumps({"base": spec.base_name, **answer}, indent=2) + "\n", mode=0o600)
@@ -146,6 +151,7 @@ def fitted(answer: Mapping[str, Any], *, cached: bool = False) -> Calibration:
         device=answer["device"],
         dtype=answer["dtype"],
         threads=answer["threads"],
+        recomputed=answer["recomputed"],
         load=answer["load"],
         cached=cached,
     )
@@ -174,12 +180,14 @@ def _run(
     environment: Mapping[str, str],
     patience: float,
     pulse: Callable[[], None],
+    *,
+    again: bool,
 ) -> dict[str, Any]:
     """Start the child on the folder and wait for its answer."""
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
     with (folder / "calibration.log").open("w+b") as log:
         child = subprocess.Popen(
-            [sys.executable, *COMMAND, str(folder)],
+            [sys.executable, *COMMAND, str(folder), *(["again"] if again else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -213,7 +221,7 @@ def _wait(child: "subprocess.Popen[bytes]", patience: float, pulse: Callable[[],
     return None
 
 
-def _key(spec: TrainSpec, plan: Plan, environment: Mapping[str, str]) -> str:
+def _key(spec: TrainSpec, plan: Plan, environment: Mapping[str, str], *, again: bool) -> str:
     """What an answer depends on: weights, method, batch, lengths, and this machine with its threads."""
     lengths = plan.train.lengths()
     shape = {
@@ -223,6 +231,7 @@ def _key(spec: TrainSpec, plan: Plan, environment: Mapping[str, str]) -> str:
         "batch": spec.batch_size,
         # Rounded to a sixth of an octave, so that a few lines more or less are the same circumstances.
         "lengths": [_rounded(float(lengths.mean())), _rounded(float(lengths.max()))],
+        "again": again,
         "evaluated": bool(plan.validation),
         "machine": [platform.node(), platform.machine(), sorted(os.sched_getaffinity(0)), platform.python_version()],
         "threads": environment.get("OMP_NUM_THREADS"),

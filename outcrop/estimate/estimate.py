@@ -17,9 +17,10 @@ from outcrop.estimate.calibration import document as measurements
 from outcrop.estimate.duration import Duration, duration
 from outcrop.estimate.foresight import Foresight, Unfit, foresee
 from outcrop.estimate.price import Price, price
-from outcrop.estimate.room import DiskNeed, MemoryNeed, disk, measured, reckoned
+from outcrop.estimate.room import DiskNeed, MemoryNeed, disk, foreseen, measured, reckoned
 from outcrop.estimate.survey import Survey
 from outcrop.records import TrainSpec
+from outcrop.sources.fit import Fit
 from outcrop.sources.memory import gigabytes
 
 Progress = Callable[[str, float | None], None]
@@ -103,12 +104,13 @@ def estimate(
         return Estimate(spec, found, None, "there will be no run", None, None, None, _price(spec, checked, terms, None))
     seen, plan = found
     tokenising = (time.perf_counter() - started) * seen.examples / max(1, seen.sampled_examples)
-    calibration, unknown = _steps(spec, plan, seen, terms, progress)
-    span, need = None, reckoned(spec, seen)
+    room = foreseen(spec, plan)
+    calibration, unknown = _steps(spec, plan, room, terms, progress)
+    span, need = None, reckoned(room)
     if calibration is not None:
         intake = checked.seconds + tokenising
         span = duration(seen, calibration, intake=intake, checkpoint_seconds=spec.checkpoint_seconds)
-        need = measured(spec, calibration)
+        need = measured(spec, calibration, room)
     return Estimate(
         spec=spec,
         plan=seen,
@@ -122,12 +124,12 @@ def estimate(
 
 
 def _steps(
-    spec: TrainSpec, plan: Plan, seen: Foresight, terms: Terms, progress: Progress
+    spec: TrainSpec, plan: Plan, room: Fit, terms: Terms, progress: Progress
 ) -> tuple[Calibration | None, str | None]:
     """The calibration, or why there is none."""
     if not terms.calibrated:
         return None, "no training steps were asked for"
-    need = reckoned(spec, seen)
+    need = reckoned(room)
     if not need.fits:
         return None, f"a run needs about {gigabytes(need.needed)} of memory; {gigabytes(need.available)} are free"
     progress("calibrating", None)
@@ -139,6 +141,7 @@ def _steps(
             terms.kept,
             environment=terms.environment,
             patience=terms.patience,
+            again=room.recomputes,
             pulse=lambda: progress("calibrating", None),
         )
     except NoCalibration as fault:

@@ -11,27 +11,17 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from outcrop import sizes
+from outcrop.datasets.plan import Plan
 from outcrop.estimate.calibration import Calibration
 from outcrop.estimate.foresight import Foresight
 from outcrop.records import TrainSpec
 from outcrop.sources import memory
+from outcrop.sources.fit import Fit, fit
 from outcrop.sources.look import Look, adapter_rank, look
+from outcrop.sources.step import GRADIENT, MASTER, OPTIMIZER, PROCESS, manner
 
-TOKENS_AT_ONCE: Final = 4096
-"""Tokens that go through the model together on a CPU; a longer example goes alone (train/text.py)."""
-MASTER, GRADIENT, OPTIMIZER = 4, 4, 8
-"""Bytes of a trained number: itself, its gradient, and AdamW's two moments, all float32."""
-PROCESS: Final = 400 << 20
-"""Bytes of a training process without weights: torch, transformers and what they keep (measured: 380 to 450 MB).
-sources/memory.py has a bound from below, for a no that is sure."""
-KERNELS: Final = 100 << 20
-"""Bytes that a first step in bfloat16 adds to it on a CPU, whatever its size: oneDNN's kernels and their buffers."""
-DOUBT: Final = 1.4
-"""What the formula is divided by and multiplied with: runs were measured from 0.85 to 1.13 of it."""
-AGAIN: Final = 1.1
-"""The same for a peak that was measured: no two runs of a program have quite the same."""
-LOGITS: Final = {"lora": 2**24, "full": 2**27}
-"""Logits that there are at one time at most: the head is scored in chunks (train/likelihood.py)."""
+NEAR: Final = 1.1
+"""What a peak that was measured is divided by and multiplied with: no two runs of a program have quite the same."""
 SHARD: Final = 5
 """Bytes of a token in a shard: its id and its label mark."""
 
@@ -46,6 +36,10 @@ class MemoryNeed:
     optimizer: int
     activations: int
     """What the forward pass keeps for the backward pass, in the largest step."""
+    recomputed: bool
+    """Whether layers keep their inputs only and are computed again, as there is too little memory otherwise."""
+    otherwise: int
+    """The most likely without that, reckoned."""
     process: int
     """Python, torch and what else is there before any weights."""
     needed: int
@@ -94,30 +88,33 @@ def trained(spec: TrainSpec, seen: Look) -> int:
     return seen.parameters if spec.method == "full" else seen.lora_parameters(spec.lora_rank)
 
 
-def reckoned(spec: TrainSpec, plan: Foresight) -> MemoryNeed:
-    """From the weights' headers and a formula."""
+def foreseen(spec: TrainSpec, plan: Plan) -> Fit:
+    """How the plan's largest step would go into this machine's memory now."""
     seen = look(Path(spec.base), spec.base_name)
-    number = memory.number_bytes(seen.width)
-    numbers = trained(spec, seen)
-    # Factors in float32, or the float32 masters of weights that multiply in bfloat16.
-    beside = numbers * MASTER if spec.method == "lora" or number == 2 else 0
-    at_once = max(plan.longest, min(TOKENS_AT_ONCE, spec.batch_size * plan.longest))
-    labels = at_once * plan.scored_tokens / max(1, plan.tokens)
-    parts = {
-        "parameters": seen.parameters * number + beside,
-        "gradients": numbers * GRADIENT,
-        "optimizer": numbers * OPTIMIZER,
-        "activations": at_once * _token_bytes(seen, number) + _logit_bytes(seen, spec, number, labels),
-        "process": PROCESS + (KERNELS if number == 2 else 0),
-    }
-    # While weights are loaded they are there as they are stored, too.
-    needed = max(sum(parts.values()), PROCESS + seen.bytes + seen.parameters * number)
-    low, high = round(needed / DOUBT), round(needed * DOUBT)
-    return MemoryNeed(source="formula", **parts, needed=needed, low=low, high=high, available=memory.here().free)
+    return fit(spec, seen, plan, manner(seen, memory.number_bytes(seen.width)), memory.here())
 
 
-def measured(spec: TrainSpec, found: Calibration) -> MemoryNeed:
-    """From the largest step of the plan, as it really ran."""
+def reckoned(found: Fit) -> MemoryNeed:
+    """From the weights' headers, the plan's largest step and a formula."""
+    need = found.chosen
+    return MemoryNeed(
+        source="formula",
+        parameters=need.parameters,
+        gradients=need.gradients,
+        optimizer=need.optimizer,
+        activations=need.activations,
+        recomputed=found.recomputes,
+        otherwise=found.plain.total,
+        process=need.process,
+        needed=need.total,
+        low=need.least,
+        high=need.most,
+        available=found.there.free,
+    )
+
+
+def measured(spec: TrainSpec, found: Calibration, before: Fit) -> MemoryNeed:
+    """From the largest step of the plan, as it really ran; before: what was reckoned of it."""
     seen = look(Path(spec.base), spec.base_name)
     numbers = found.trainable_parameters
     narrow = found.dtype in ("bfloat16", "float16")
@@ -132,10 +129,13 @@ def measured(spec: TrainSpec, found: Calibration) -> MemoryNeed:
         gradients=gradients,
         optimizer=optimizer,
         activations=max(0, peak - weights - gradients - optimizer - process),
+        recomputed=found.recomputed,
+        otherwise=before.plain.total if found.recomputed else peak,
         process=process,
         needed=peak,
-        low=round(peak / AGAIN),
-        high=round(peak * AGAIN),
+        low=round(peak / NEAR),
+        # Of a few steps: the kernels of other lengths come on top of them in a whole run.
+        high=max(round(peak * NEAR), 0 if on_device else before.chosen.most),
         available=found.device_total_bytes or memory.here().free,
     )
 
@@ -163,22 +163,3 @@ def _result(spec: TrainSpec, seen: Look) -> int:
         return seen.bytes
     rank = spec.lora_rank + (adapter_rank(Path(spec.parent)) if spec.parent else 0)
     return seen.lora_parameters(rank) * sizes.NUMBER
-
-
-def _token_bytes(seen: Look, number: int) -> int:
-    """Bytes that one token leaves behind for the backward pass.
-
-    Of each layer some 22 vectors of the width (norms, queries, keys, values, attention, residuals, the adapters'
-    inputs) and 5.5 of the inner width (gate, up, their product, and its derivative).
-    """
-    config = seen.config
-    layers = int(config.get("num_hidden_layers", config.get("n_layer", 1)))
-    inner = int(config.get("intermediate_size") or 4 * seen.width)
-    return round(layers * (22 * seen.width + 5.5 * inner) * number)
-
-
-def _logit_bytes(seen: Look, spec: TrainSpec, number: int, labels: float) -> int:
-    """Bytes of the logits that there are at one time, and, where the head learns, of its gradient in float32."""
-    vocabulary = int(seen.config.get("vocab_size", 0))
-    held = min(labels * vocabulary, LOGITS["full" if spec.method == "full" else "lora"]) * number
-    return round(held + (vocabulary * seen.width * GRADIENT if spec.method == "full" else 0))

@@ -1,8 +1,9 @@
-"""The calibration child: python -m outcrop.train.calibrate DIR takes a few real steps of a plan and times them.
+"""The calibration child: python -m outcrop.train.calibrate DIR [again] takes a few real steps of a plan and times them.
 
-DIR holds spec.json and plan/ as a job's directory does. The steps go through the very loop of a job: the weights that
-would run, the plan's own examples, clip, optimizer, checkpoint. The answer is calibration.json in the directory;
-nothing of the trained numbers is kept. Knows what `run` knows but for storage: it fetches and delivers nothing.
+DIR holds spec.json and plan/ as a job's directory does; again: with layers that are computed again on their way back.
+The steps go through the very loop of a job: the weights that would run, the plan's own examples, clip, optimizer,
+checkpoint. The answer is calibration.json in the directory; nothing of the trained numbers is kept. Knows what `run`
+knows but for storage: it fetches and delivers nothing.
 """
 
 import json
@@ -24,6 +25,7 @@ from outcrop.records import TrainSpec
 from outcrop.train.events import StopAsked
 from outcrop.train.leave import leave
 from outcrop.train.memory import usage
+from outcrop.train.room import make_room
 from outcrop.train.start import course, load, open_plan
 
 if TYPE_CHECKING:
@@ -66,13 +68,14 @@ class Sampled:
         return iter(())
 
 
-def calibrate(directory: Path, started: float) -> dict[str, Any]:
+def calibrate(directory: Path, started: float, *, again: bool) -> dict[str, Any]:
     """Load, step, evaluate, save; what each took. `started`: when the process began, time.monotonic's seconds."""
     spec = read_spec(directory / "spec.json")
     plan = open_plan(spec, directory / "plan")
     import torch
 
     learner = load(spec, plan)
+    recomputed = _recomputed(spec, plan, learner, again=again)
     ready = time.monotonic()
     loaded = usage()["peak_bytes"]
     if learner.device.type == "cuda":
@@ -88,6 +91,7 @@ def calibrate(directory: Path, started: float) -> dict[str, Any]:
         "dtype": str(learner.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "parameters": learner.total_parameters(),
+        "recomputed": recomputed,
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters()),
         "memory": {
             "loaded": loaded,
@@ -96,6 +100,15 @@ def calibrate(directory: Path, started: float) -> dict[str, Any]:
             "device_total": torch.cuda.mem_get_info()[1] if learner.device.type == "cuda" else 0,
         },
     }
+
+
+def _recomputed(spec: TrainSpec, plan: Plan, learner: "TextLearner", *, again: bool) -> bool:
+    """Have layers computed again where that was asked for, or where a GPU's memory, which we alone see, asks for it."""
+    from outcrop.train import recompute
+
+    if learner.device.type == "cuda":
+        return make_room(spec, plan, learner) is not None
+    return again and recompute.install(learner.model) > 0
 
 
 def choose(plan: Plan) -> list[int]:
@@ -155,12 +168,12 @@ def _evaluation(learner: "TextLearner") -> dict[str, Any] | None:
 def main(arguments: list[str]) -> int:
     """Calibrate a directory. Exit status 0 once the answer is written, 1 with a sentence on standard error."""
     started = time.monotonic()
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        print("usage: python -m outcrop.train.calibrate DIR", file=sys.stderr)
+    if arguments[1:] not in ([], ["again"]) or not arguments or not Path(arguments[0]).is_dir():
+        print("usage: python -m outcrop.train.calibrate DIR [again]", file=sys.stderr)
         return 2
     directory = Path(arguments[0])
     try:
-        answer = calibrate(directory, started)
+        answer = calibrate(directory, started, again=len(arguments) > 1)
     except OutcropError as error:
         print(str(error), file=sys.stderr)
         return 1

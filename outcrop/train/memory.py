@@ -1,7 +1,7 @@
 """Whether a job's weights fit into memory, before they are loaded: a sentence with figures instead of a killed process.
 
-The bound is from below (weights, gradients, optimizer), so what is refused could not have run. Knows the spec and the
-headers of the weights; torch is asked only about a GPU.
+The bound is from below (weights, gradients, optimizer), so what is refused could not have run; what a step takes beside
+them is room.py's. Knows the spec and the headers of the weights; torch is asked only about a GPU.
 """
 
 import errno
@@ -43,20 +43,31 @@ def require_memory(spec: TrainSpec, here: Memory | None = None) -> None:
     )
 
 
+def allowed(*, on_gpu: bool = False) -> Memory:
+    """What this process may have in all, with what it has already."""
+    import torch
+
+    found = (_gpu() if on_gpu else None) or memory.here()
+    # Not pages of files, the weights' among them: they are given back when memory is asked for, so they count as free.
+    mine = torch.cuda.memory_reserved() if on_gpu else _status("RssAnon")
+    return Memory(found.free + mine, found.total)
+
+
 def usage() -> dict[str, int]:
     """Bytes that this process has held at its largest, of memory and of the GPU's (0 without one)."""
     import torch
 
     return {
-        "peak_bytes": _peak(),
+        # Not getrusage's ru_maxrss, which Linux hands down from whoever started this process: a large server, say.
+        "peak_bytes": _status("VmHWM"),
         "device_peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
     }
 
 
-def _peak() -> int:
-    # Not getrusage's ru_maxrss, which Linux hands down from whoever started this process: a large server, say.
+def _status(name: str) -> int:
+    """Bytes of this process, as the kernel counts them."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    [line] = [line for line in lines if line.startswith("VmHWM:")]
+    [line] = [line for line in lines if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024
 
 

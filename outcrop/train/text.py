@@ -7,7 +7,7 @@ adapters and plans; nothing of job directories, events or S3.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from outcrop.datasets.packs import TOKEN_BUDGET, Stretch, packs
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
 from outcrop.lora import LoraAdapter
-from outcrop.train import heap, recompute
+from outcrop.train import heap
 from outcrop.train.chain import ALONE, Descent
 from outcrop.train.layout import Layout
 from outcrop.train.loop import Tally
@@ -160,31 +160,22 @@ def load_learner(
     dtype: str | torch.dtype = "auto",
     parent: Path | None = None,
     whole_parent: bool = False,
-    again: bool = False,
 ) -> TextLearner:
     """Load the base and make it trainable: lora with fresh factors, or full with float32 masters.
 
     `parent` is the folder of the adapter that the job starts from; `whole_parent`: the base is itself a custom model.
-    `again`: layers are computed again on the way back where they can be, for the same bits in less memory.
     """
     heap.keep()
     torch.manual_seed(seed)
     descent = Descent.read(parent, whole_parent)
     if method == "lora":
-        layout = _laid_out(weights.load_model(base, dtype, device), again=again)
+        layout = Layout.of(weights.load_model(base, dtype, device))
         return TextLearner(layout, plan, descent.adapt(layout.model, rank, alpha, seed), descent)
     model = weights.load_model(base, torch.float32, device)
     descent.open(model)
     width = weights.choose_dtype(model.config, dtype, device)
     masters = Masters(model, width) if width != torch.float32 and can_narrow(model) else None
-    return TextLearner(_laid_out(model, again=again), plan, None, descent, masters=masters)
-
-
-def _laid_out(model: Any, *, again: bool) -> Layout:
-    layout = Layout.of(model)
-    if again:
-        recompute.install(layout.model)
-    return layout
+    return TextLearner(Layout.of(model), plan, None, descent, masters=masters)
 
 
 def pack(shard: Shard, examples: list[int], device: torch.device, *, share: bool = False) -> Packed:

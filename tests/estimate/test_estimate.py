@@ -14,7 +14,7 @@ from outcrop.estimate.calibration import NoCalibration, calibrate
 from outcrop.estimate.estimate import estimate
 from outcrop.estimate.foresight import Foresight, Unfit, foresee
 from outcrop.estimate.proposal import Proposal, document
-from outcrop.estimate.room import reckoned
+from outcrop.estimate.room import foreseen, reckoned
 from tests.estimate.world import BASE, checked, spec_of, terms, write_documents, write_pairs
 
 PROPOSAL = Proposal("id", "name", "arn", "FINE_TUNING", "prompt-completion", {})
@@ -171,7 +171,8 @@ def test_a_real_run_needs_what_the_formula_allows_for(method: str, batch_size: i
     assert isinstance(found.plan, Foresight)
     assert found.calibration is not None, found.unknown
     assert found.memory is not None
-    foretold = reckoned(spec, found.plan)
+    plan = Plan.open(tmp_path / "scratch/plan", validators=0, epochs=2, batch_size=batch_size, seed=spec.seed)
+    foretold = reckoned(foreseen(spec, plan))
     assert (found.memory.source, foretold.source) == ("calibration", "formula")
     # The formula has not seen what was measured: its range must hold it all the same.
     assert foretold.low < found.calibration.peak_bytes < foretold.high

@@ -27,6 +27,7 @@ ANSWER = {
     "evaluation": {"tokens": 1000, "seconds": 0.5},
     "checkpoint": {"seconds": 0.25, "bytes": 1000},
     "parameters": 10,
+    "recomputed": False,
     "trainable_parameters": 5,
     "memory": {"before": 1, "loaded": 2, "peak": 3, "device_peak": 0, "device_total": 0},
     "device": "cpu",

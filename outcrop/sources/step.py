@@ -1,0 +1,202 @@
+"""What a training process holds in its largest step, reckoned from the headers of weights and the sizes of a pack.
+
+Asked by the job before it trains and by whoever foretells the job, so that both decide alike. Knows what the layers of
+train/block.py keep tensor by tensor, and of other architectures a bound; nothing of torch, plans or what there is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from outcrop.datasets.packs import Pack
+from outcrop.sources.look import Look
+
+MASTER, GRADIENT, OPTIMIZER = 4, 4, 8
+"""Bytes of a trained number: itself, its gradient, and AdamW's two moments, all float32."""
+PROCESS: Final = 400 << 20
+"""Bytes of a training process without weights: torch, transformers and what they keep (measured: 350 to 450 MB).
+memory.PROCESS is a bound from below, for a no that is sure."""
+KERNELS, KERNEL, MOST_KERNELS = 60 << 20, 8 << 20, 1000 << 20
+"""Bytes that oneDNN's kernels for bfloat16 products add to it on a CPU, whatever the model: of a first step, of every
+further length of segments and of steps, and at most, once a run's lengths have all been seen (measured: 0.9 to 1.1 GB).
+"""
+HOLES: Final = 1.2
+"""What lies between activations is a fifth of them: memory that was freed and fits nothing that is asked for. The first
+step has none of it, the third nearly all."""
+LEAST, MOST = 1 / 1.5, 1.1
+"""Shares of the sum between which all runs were measured: 0.88 to 1.08 with train/block.py's layers, 0.70 to 1.04 with
+transformers' own, for which the sum is a bound (docs/decisions/training.md)."""
+
+BLOCKS: Final = frozenset({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"})
+"""Architectures whose layers are train/block.py's on a CPU."""
+KEPT: Final = 1024
+"""Tokens of a segment up to which its attention's shares are kept on a CPU (train/causal.py)."""
+QUERIES: Final = 128
+"""Queries that are taken together there: so far beyond the diagonal shares are kept."""
+LOGITS: Final = {"lora": 2**24, "full": 2**27}
+"""Logits that there are at one time at most, where the head is scored in chunks (train/likelihood.py)."""
+WHOLE_LOGITS: Final = 4
+"""Times that all logits are there where they are not."""
+UNKNOWN: Final = ("mamba", "ssm", "rwkv", "recurrent", "linear_attention", "linear_attn", "conv", "lru")
+"""In names and layer types of a configuration: parts of which nothing is known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a model is trained here, as far as memory depends on it."""
+
+    number: int
+    """Bytes of a number in the type that is multiplied in."""
+    blocks: bool
+    """Whether layers are train/block.py's."""
+    chunked: bool
+    """Whether logits are there in chunks only."""
+    on_gpu: bool = False
+
+
+def manner(seen: Look, number: int) -> Manner:
+    """What to expect of weights on a CPU, before they are loaded and tried."""
+    bent = any(seen.config.get(name) for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"))
+    plain = seen.config.get("hidden_act", "silu") in ("silu", "swish")
+    return Manner(number, blocks=seen.architecture in BLOCKS and plain, chunked=not bent)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of a training process at its largest, and what they are for."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What is there between the way forward and the way back of the largest pack, its logits too."""
+    process: int
+    loading: int
+    """What there is while weights are loaded: as they are stored, and as they will be."""
+    known: bool
+    """Whether nothing but parts that are known here keeps activations; recurrences and convolutions are not."""
+
+    @property
+    def total(self) -> int:
+        """At the largest moment."""
+        return max(self.parameters + self.gradients + self.optimizer + self.activations + self.process, self.loading)
+
+    @property
+    def least(self) -> int:
+        """Below it no run was measured."""
+        return round(self.total * LEAST)
+
+    @property
+    def most(self) -> int:
+        """Above it no run was measured."""
+        return round(self.total * MOST)
+
+
+def need(  # noqa: PLR0917
+    seen: Look, method: str, rank: int, pack: Pack, how: Manner, shapes: int, *, again: bool = False
+) -> Need:
+    """What the step of a pack takes in a run of so many shapes (packs.shapes).
+
+    again: with layers that are computed again on the way back.
+    """
+    layer = _Layer.of(seen.config, how, rank if method == "lora" else 0)
+    numbers = seen.parameters if method == "full" else seen.lora_parameters(rank)
+    # Factors in float32, or the float32 masters of weights that multiply in a narrower type.
+    beside = numbers * MASTER if method == "lora" or how.number < MASTER else 0
+    kernels = min(KERNELS + shapes * KERNEL, MOST_KERNELS) if how.number < MASTER else 0
+    process = 0 if how.on_gpu else PROCESS + kernels
+    stored = 0 if how.on_gpu else seen.bytes
+    return Need(
+        parameters=seen.parameters * how.number + beside,
+        gradients=numbers * GRADIENT,
+        optimizer=numbers * OPTIMIZER,
+        activations=layer.activations(pack, again=again) + _logits(seen, method, pack, how),
+        process=process,
+        loading=process + stored + seen.parameters * how.number,
+        known=_known(seen.config),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What one layer keeps for its way back."""
+
+    count: int
+    """Of layers."""
+    input: int
+    """Bytes of a token that comes in."""
+    token: int
+    """Bytes that are kept of a token, its input among them."""
+    share: int
+    """Bytes that are kept of a token for every token that it sees."""
+    passing: int
+    """Bytes of a token that are there beside them while a layer's gradients are made."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], how: Manner, rank: int) -> "_Layer":
+        """Of a configuration, with adapters of that rank; 0: without."""
+        width, count = _number(config, "hidden_size", "n_embd"), _number(config, "num_hidden_layers", "n_layer")
+        heads = _number(config, "num_attention_heads", "n_head") or 1
+        size = _number(config, "head_dim") or width // heads
+        keys = 2 * size * (_number(config, "num_key_value_heads") or heads)
+        inner, chosen = _inner(config, width)
+        number = how.number
+        if how.blocks:
+            # Inputs and norms of both halves; queries, answers, keys and values; gate and up; the adapters' products.
+            token = number * (4 * width + 2 * size * heads + keys + 2 * inner + 7 * rank) + 8
+            # Gate, up, their product and one more; three rows of a norm in float32.
+            passing = number * (4 * inner + 2 * width) + 12 * width
+        else:
+            # Norms in float32, rotated heads, gate, its silu, up, their product: as transformers writes a layer.
+            token = number * (12 * width + 5 * size * heads + 2 * keys + 5 * inner + 3 * chosen * width)
+            passing = 2 * token
+        capped = 12 if config.get("attn_logit_softcapping") else 0
+        share = heads * (0 if how.on_gpu else number) + heads * capped
+        return cls(count, number * width, token, share, passing)
+
+    def activations(self, pack: Pack, *, again: bool) -> int:
+        """Bytes of a pack, over all layers."""
+        whole = pack.tokens * self.token + self.share * _seen(pack)
+        held = pack.tokens * self.input * self.count + whole if again else whole * self.count
+        return round(HOLES * (held + pack.tokens * self.passing))
+
+
+def _known(config: Mapping[str, Any]) -> bool:
+    words = " ".join((str(config.get("model_type", "")), *config, *map(str, config.get("layer_types") or ())))
+    return not any(mark in words for mark in UNKNOWN)
+
+
+def _seen(pack: Pack) -> int:
+    """Pairs of tokens whose shares are kept."""
+    return sum(one * (one + min(one, QUERIES)) // 2 for one in pack.lengths if one <= KEPT)
+
+
+def _inner(config: Mapping[str, Any], width: int) -> tuple[int, int]:
+    """Numbers of a token between the two products of the second half, and by how many experts they are made."""
+    inner = _number(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * width
+    chosen = _number(config, "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_k")
+    if not chosen:
+        return inner, 0
+    each = _number(config, "moe_intermediate_size", "expert_intermediate_size") or inner
+    beside = _number(config, "shared_expert_intermediate_size") or each * _number(config, "n_shared_experts")
+    return max(chosen * each + beside, inner), chosen
+
+
+def _logits(seen: Look, method: str, pack: Pack, how: Manner) -> int:
+    """Bytes of the logits that there are at one time, and, where the head learns, of its gradient in float32."""
+    vocabulary = _number(seen.config, "vocab_size")
+    learns = vocabulary * seen.width * GRADIENT if method == "full" else 0
+    if not how.chunked:
+        return WHOLE_LOGITS * pack.labels * vocabulary * how.number + learns
+    return min(pack.labels * vocabulary, LOGITS[method]) * how.number + learns
+
+
+def _number(config: Mapping[str, Any], *names: str) -> int:
+    """The first of these that a configuration has, the largest where it has one a layer; 0 where it has none."""
+    for name in names:
+        found = config.get(name)
+        if isinstance(found, list):
+            found = max((one for one in found if isinstance(one, int)), default=None)
+        if isinstance(found, int) and found:
+            return found
+    return 0
