@@ -83,9 +83,12 @@ class Handler(BaseHTTPRequestHandler):
         model, prompt = asked["model"], question(asked)
         if model != self.state.name and model not in self.state.adapters:
             return self.reply(404, {"error": {"message": f"The model `{model}` does not exist."}})
-        if prompt == "long":
-            told = "Too many input tokens. Max input tokens: 4, request input token count: 9"
-            return self.reply(400, {"error": {"message": told, "prompt_tokens": 9, "max_prompt_tokens": 4}})
+        if prompt in {"long", "far too long"}:
+            about = prompt != "long"
+            count = "about 9" if about else "9"
+            told = f"Too many input tokens. Max input tokens: 4, request input token count: {count}"
+            figures = {"prompt_tokens": 9, "prompt_tokens_about": about, "max_prompt_tokens": 4}
+            return self.reply(400, {"error": {"message": told, **figures}})
         if prompt == "busy" or (model != self.state.name and (Path(self.state.adapters[model]) / "busy").exists()):
             return self.reply(429, {"error": {"message": "too many wait"}})
         if model != self.state.name:

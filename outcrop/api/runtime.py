@@ -66,7 +66,7 @@ def understood(call: Call, params: Mapping[str, Any]) -> tuple[Invoked, Asked]:
 
 def too_long(invoked: Invoked, fault: PromptTooLong) -> ServiceError:
     """The family's own words for a prompt beyond the context of the weights."""
-    return ValidationException(family(invoked.row.body).too_long(fault.limit, fault.count))
+    return ValidationException(family(invoked.row.body).too_long(fault.limit, fault.told))
 
 
 def script(invoked: Invoked, asked: Asked) -> Script:

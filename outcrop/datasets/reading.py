@@ -11,7 +11,7 @@ from outcrop.errors import OutcropError
 from outcrop.records import Prompt
 
 PIECE: Final = 1 << 18
-"""Characters that are counted at a time: tokenising takes about a hundred times a text's own memory."""
+"""Characters that are tokenised at a time where only a number is wanted: that takes a hundred times their memory."""
 
 
 class EmptyPrompt(OutcropError):
@@ -21,9 +21,11 @@ class EmptyPrompt(OutcropError):
 class PromptTooLong(OutcropError):
     """The prompt leaves no room for one token of an answer."""
 
-    def __init__(self, tokens: int, limit: int) -> None:
-        super().__init__(f"Too many input tokens. Max input tokens: {limit}, request input token count: {tokens}")
-        self.tokens, self.limit = tokens, limit
+    def __init__(self, tokens: int, limit: int, *, about: bool = False) -> None:
+        """about: whether the tokens were not counted exactly."""
+        told = f"about {tokens}" if about else tokens
+        super().__init__(f"Too many input tokens. Max input tokens: {limit}, request input token count: {told}")
+        self.tokens, self.limit, self.about = tokens, limit, about
 
 
 class Reader:
@@ -52,13 +54,19 @@ class Reader:
 
     def _within(self, prompt: Prompt) -> Prompt:
         """A prompt of more characters than the context's tokens can ever hold is not tokenised whole, which would take
-        seconds and gigabytes: it is cut where its caller gives an end up, else counted piece by piece and refused."""
+        seconds and gigabytes: it is cut where its caller gives an end up, else refused. To be told exactly how long it
+        is it may have a PIECE; beyond that its pieces are counted, and what a template writes between them is not."""
         texts = [turn.text for turn in prompt.turns] or [prompt.text]
-        most = self._context * self._longest
-        if sum(map(len, texts)) <= most:
+        if prompt.system is not None:
+            texts.append(prompt.system)
+        size, most = sum(map(len, texts)), self._context * self._longest
+        if size <= most:
             return prompt
         if prompt.truncate is None or prompt.turns:
-            raise PromptTooLong(len(self._encoder.start) + sum(map(self._count, texts)), self._context - 1)
+            if size <= PIECE:
+                return prompt
+            tokens = len(self._encoder.start) + sum(map(self._count, texts))
+            raise PromptTooLong(tokens, self._context - 1, about=True)
         return replace(prompt, text=prompt.text[:most] if prompt.truncate == "END" else prompt.text[-most:])
 
     def _count(self, text: str) -> int:

@@ -87,7 +87,8 @@ class EngineHttp:
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
         except PromptTooLong as error:
-            return fault(400, str(error), prompt_tokens=error.tokens, max_prompt_tokens=error.limit)
+            counted = {"prompt_tokens": error.tokens, "prompt_tokens_about": error.about}
+            return fault(400, str(error), **counted, max_prompt_tokens=error.limit)
         except OutcropError as error:
             return fault(STATUS.get(type(error), 400), str(error))
 

@@ -194,7 +194,8 @@ def refusal(status: int, body: bytes) -> Exception:
     if status == httpx.codes.BAD_REQUEST:
         error = document.get("error") if isinstance(document, dict) else None
         if isinstance(error, dict) and "prompt_tokens" in error:
-            return PromptTooLong(told, error["max_prompt_tokens"], error["prompt_tokens"])
+            about = bool(error.get("prompt_tokens_about"))
+            return PromptTooLong(told, error["max_prompt_tokens"], error["prompt_tokens"], about=about)
         return ValidationException(told)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return ThrottlingException("Too many requests, please wait before trying again.")

@@ -20,12 +20,18 @@ Post = Callable[[str, Mapping[str, Any]], bytes]
 class PromptTooLong(ValidationException):
     """The prompt leaves no room for an answer; each family says it in its own words.
 
-    limit: the most tokens that a prompt may have; count: this one's.
+    limit: the most tokens that a prompt may have; count: this one's; about: whether that is not exact, as for a prompt
+    of which nobody wants to wait until all of it is tokens.
     """
 
-    def __init__(self, message: str, limit: int, count: int) -> None:
+    def __init__(self, message: str, limit: int, count: int, *, about: bool = False) -> None:
         super().__init__(message, code=ValidationException.__name__)
-        self.limit, self.count = limit, count
+        self.limit, self.count, self.about = limit, count, about
+
+    @property
+    def told(self) -> str:
+        """The count as a message says it."""
+        return f"about {self.count}" if self.about else str(self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except TooLong as fault:
-        raise PromptTooLong(str(fault), fault.limit, fault.tokens) from fault
+        raise PromptTooLong(str(fault), fault.limit, fault.tokens, about=fault.about) from fault
     except ServiceError:
         raise
     except OutcropError as fault:

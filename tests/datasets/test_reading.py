@@ -39,7 +39,20 @@ def test_a_prompt_of_millions_of_characters_is_counted_in_pieces(encoder: Encode
     with pytest.raises(PromptTooLong) as refused:
         Reader(encoder, CONTEXT).fit(Prompt("~" * length))
     assert (refused.value.tokens, refused.value.limit) == (len(encoder.start) + length, CONTEXT - 1)
+    assert str(refused.value).endswith(f"request input token count: about {len(encoder.start) + length}")
     assert pieces == [PIECE, PIECE, PIECE, 5]
+
+
+def test_a_shorter_one_is_counted_exactly(encoder: Encoder) -> None:
+    reader = Reader(encoder, CONTEXT)
+    for prompt in (
+        Prompt("the order is late " * (PIECE // 18)),
+        Prompt("", turns=(Turn("user", "late " * (PIECE // 5 - 1)),), system="Be"),
+    ):
+        with pytest.raises(PromptTooLong) as refused:
+            reader.fit(prompt)
+        assert (refused.value.tokens, refused.value.about) == (len(reader.whole(prompt)), False)
+        assert "about" not in str(refused.value)
 
 
 def test_so_is_a_conversation(encoder: Encoder, pieces: list[int]) -> None:
@@ -47,6 +60,10 @@ def test_so_is_a_conversation(encoder: Encoder, pieces: list[int]) -> None:
     with pytest.raises(PromptTooLong):
         Reader(encoder, CONTEXT).fit(Prompt("", turns=turns))
     assert pieces == [PIECE, 1, 7]
+    pieces.clear()
+    with pytest.raises(PromptTooLong):
+        Reader(encoder, CONTEXT).fit(Prompt("", turns=(Turn("user", "a"),), system="~" * PIECE))
+    assert pieces == [1, PIECE]
 
 
 def test_what_is_only_counted_is_not_tokenised_whole_either(encoder: Encoder, pieces: list[int]) -> None:

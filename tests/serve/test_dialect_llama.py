@@ -67,6 +67,6 @@ def test_converse_s_body_keeps_the_schema() -> None:
 
 
 def test_a_long_prompt_is_told_the_context() -> None:
-    assert llama.too_long(8191, 9000) == (
+    assert llama.too_long(8191, "9000") == (
         "This model's maximum context length is 8192 tokens. Please reduce the length of the prompt"
     )

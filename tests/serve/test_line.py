@@ -74,6 +74,7 @@ def test_whole_and_streamed_say_the_same(
 
 REFUSALS = [
     ("long", ValidationException, "Max input tokens: 4, request input token count: 9"),
+    ("far too long", ValidationException, "Max input tokens: 4, request input token count: about 9"),
     ("busy", ThrottlingException, "Too many requests, please wait before trying again."),
 ]
 

@@ -167,7 +167,7 @@ def compose(chat: Chat) -> Document:
     }
 
 
-def too_long(_limit: int, _count: int) -> str:
+def too_long(_limit: int, _count: str) -> str:
     """As Bedrock says it for Claude."""
     return "Input is too long for requested model."
 

@@ -108,7 +108,7 @@ def compose(chat: Chat) -> Document:
     }
 
 
-def too_long(limit: int, count: int) -> str:
+def too_long(limit: int, count: str) -> str:
     """As Cohere's own API says it; that Bedrock passes it on so is unverified."""
     return (
         f"too many tokens: total number of tokens in the prompt cannot exceed {limit} - received {count}. Try using a "

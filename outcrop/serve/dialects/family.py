@@ -128,8 +128,8 @@ class Family:
     """A stream's speaker; it tells generations apart by their last pieces."""
     compose: Callable[[Chat], Document]
     """The body that Converse makes of a conversation."""
-    too_long: Callable[[int, int], str]
-    """(largest number of input tokens, the request's) to what the family says of it."""
+    too_long: Callable[[int, str], str]
+    """(largest number of input tokens, the request's as it is told) to what the family says of it."""
     counted: bool = False
     """Whether several faults of a body are counted and not told."""
     prefill: bool = False

@@ -76,7 +76,7 @@ def compose(chat: Chat) -> Document:
     }
 
 
-def too_long(limit: int, _count: int) -> str:
+def too_long(limit: int, _count: str) -> str:
     """As captured: the limit is that of the context, one token of answer included."""
     return f"This model's maximum context length is {limit + 1} tokens. Please reduce the length of the prompt"
 

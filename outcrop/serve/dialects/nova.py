@@ -125,7 +125,7 @@ def compose(chat: Chat) -> Document:
     }
 
 
-def too_long(_limit: int, _count: int) -> str:
+def too_long(_limit: int, _count: str) -> str:
     """As captured."""
     return "Input Tokens Exceeded: Number of input tokens exceeds maximum length. Please update the input to try again."
 

@@ -71,7 +71,7 @@ def compose(chat: Chat) -> Document:
     return {"inputText": chat.text, "textGenerationConfig": config}
 
 
-def too_long(limit: int, count: int) -> str:
+def too_long(limit: int, count: str) -> str:
     """As Titan's embeddings say it (facts 7.1)."""
     return f"Too many input tokens. Max input tokens: {limit}, request input token count: {count}"
 
