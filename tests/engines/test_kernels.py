@@ -15,6 +15,7 @@ from outcrop.engines import plain
 from outcrop.engines.kernels import DTYPES, rows
 from outcrop.engines.kernels.attention import attend
 from outcrop.engines.kernels.peaks import peaks
+from outcrop.engines.kernels.product import PairedWeight, supported
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 2**-8}
 """Of a number's size: rounding in float32, and once to bfloat16."""
@@ -70,6 +71,28 @@ def test_what_is_no_number_stays_none() -> None:
         hidden = torch.full((1, 8), float("nan"), dtype=dtype)
         assert bool(rows.norm(hidden, None, torch.ones(8, dtype=dtype), 1e-6).isnan().all())
         assert bool(rows.gate(torch.full((1, 16), float("nan"), dtype=dtype)).isnan().all())
+
+
+@pytest.mark.skipif(not supported(), reason="the processor does not multiply pairs of bfloat16 numbers")
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 127, 128, 129, 300])
+@pytest.mark.parametrize(("outputs", "inputs"), [(64, 32), (1, 2), (130, 50), (200, 514)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_products(count: int, outputs: int, inputs: int, biased: bool) -> None:
+    torch.manual_seed(count)
+    x, weight = torch.randn(count, inputs).bfloat16(), torch.randn(outputs, inputs).bfloat16()
+    bias = torch.randn(outputs).bfloat16() if biased else None
+    found = PairedWeight(weight, bias)(x)
+    truth = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
+    near(found, truth)
+
+
+@pytest.mark.skipif(not supported(), reason="the processor does not multiply pairs of bfloat16 numbers")
+def test_a_product_of_what_is_no_number_is_none() -> None:
+    x, weight = torch.ones(5, 8).bfloat16(), torch.ones(70, 8).bfloat16()
+    x[2, 3], weight[69, 1] = float("nan"), float("inf")
+    found = PairedWeight(weight, None)(x)
+    assert bool(found[2].isnan().all())
+    assert found[0].tolist() == [8.0] * 69 + [float("inf")]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
