@@ -33,8 +33,10 @@ KEPT: Final = 1024
 """Tokens of a segment up to which its attention's shares are kept on a CPU (train/causal.py)."""
 QUERIES: Final = 128
 """Queries that are taken together there: so far beyond the diagonal shares are kept."""
-LOGITS: Final = {"lora": 2**24, "full": 2**27}
-"""Logits that there are at one time at most, where the head is scored in chunks (train/likelihood.py)."""
+ROWS: Final = {"cpu": 256, "gpu": 1024}
+"""Labels whose logits there are at one time, where the head is scored in chunks (train/likelihood.py)."""
+LEARNING: Final = 2**27
+"""Logits that there are at one time at least, where a head learns."""
 WHOLE_LOGITS: Final = 4
 """Times that all logits are there where they are not."""
 UNKNOWN: Final = ("mamba", "ssm", "rwkv", "recurrent", "linear_attention", "linear_attn", "conv", "lru")
@@ -185,10 +187,12 @@ def _inner(config: Mapping[str, Any], width: int) -> tuple[int, int]:
 def _logits(seen: Look, method: str, pack: Pack, how: Manner) -> int:
     """Bytes of the logits that there are at one time, and, where the head learns, of its gradient in float32."""
     vocabulary = _number(seen.config, "vocab_size")
+    all_of_them = pack.labels * vocabulary
     learns = vocabulary * seen.width * GRADIENT if method == "full" else 0
     if not how.chunked:
-        return WHOLE_LOGITS * pack.labels * vocabulary * how.number + learns
-    return min(pack.labels * vocabulary, LOGITS[method]) * how.number + learns
+        return WHOLE_LOGITS * all_of_them * how.number + learns
+    held = max(ROWS["gpu" if how.on_gpu else "cpu"] * vocabulary, LEARNING if learns else 0)
+    return min(all_of_them, held) * how.number + learns
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int:
