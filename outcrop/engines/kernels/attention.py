@@ -5,15 +5,18 @@ Knows a layer's two tensors and where each row's keys lie in them.
 
 import math
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, bits, floats, halves, longs, real, take
+from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, bits, fetch, floats, halves, longs, real, take
 from outcrop.engines.kernels.numbers import exp, kept, read
+
+LINE: Final = 64
+"""Bytes of a line of memory."""
 
 
 def attend(
@@ -54,6 +57,7 @@ def attend(
 @cache
 def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
     """For heads of `width` numbers (values: `wide`), `group` of which share their keys, in bfloat16 or float32."""
+    size = 2 if half else 4
     # Plain numbers, so that what was compiled is found again by them.
 
     def attend(numbers: Any) -> None:
@@ -85,7 +89,10 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
                     asked[member, number] = read(query[row, head, member, number]) * scale
                 for number in range(wide):
                     sums[member, number] = np.float32(0.0)
+            beside = numbers[4] + (head * places + first) * wide * size
             for place in range(count):
+                for line in range(0, wide * size, LINE):
+                    fetch(beside + place * wide * size + line)
                 for member in range(group):
                     score = np.float32(0.0)
                     for number in range(width):
@@ -106,10 +113,18 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
                 share = np.float32(1.0) / total
                 for place in range(count):
                     scores[member, place] *= share
+            following = take(numbers, UNIT)
+            ahead, room = numbers[3], np.int64(0)
+            if following < rows * kv:
+                ahead += (following % kv * places + where[following // kv, 0]) * width * size
+                room = where[following // kv, 1]
             # Four places at a time: the sums are read and written a quarter as often.
             fours = count - count % 4
             for place in range(0, fours, 4):
                 at = first + place
+                if place < room:
+                    for line in range(0, 4 * width * size, LINE):
+                        fetch(ahead + place * width * size + line)
                 for member in range(group):
                     one, two = scores[member, place], scores[member, place + 1]
                     three, four = scores[member, place + 2], scores[member, place + 3]
@@ -128,6 +143,6 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
             for member in range(group):
                 for number in range(wide):
                     found[row, head, member, number] = kept(sums[member, number], found[0, 0, 0, 0])
-            unit = take(numbers, UNIT)
+            unit = following
 
     return Kernel(attend)

@@ -139,3 +139,23 @@ def take(context: Any, numbers: Any, place: Any) -> Any:
         return builder.atomic_rmw("add", there, ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(numbers, types.int64), generate
+
+
+@intrinsic
+def fetch(context: Any, address: Any) -> Any:
+    """Have the line of memory at an address brought into the nearest cache, without waiting for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.call(*prefetch(builder, arguments[0]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+def prefetch(builder: Any, address: Any) -> tuple[Any, list[Any]]:
+    """LLVM's function for that, and its arguments."""
+    pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+    function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(builder.module, kind, "llvm.prefetch.p0")
+    # To read, to be kept near, as data.
+    return function, [builder.inttoptr(address, pointer), *(ir.Constant(word, number) for number in (0, 3, 1))]

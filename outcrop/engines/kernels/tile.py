@@ -10,13 +10,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from outcrop.engines.kernels.native import prefetch
+
 LANES: Final = 16
 """Columns of a vector."""
 
 VECTORS: Final = 4
 """Vectors beside each other: so many loads share each number of a row."""
 
-_LONG, _WORD, _BYTE, _FLOAT = ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.FloatType()
+_LONG, _WORD, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 _FLOATS, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
 
 
@@ -57,7 +59,7 @@ class _Writer:
         pair = to.phi(_LONG)
         pair.add_incoming(self._long(0), before)
         sums = [[to.phi(_FLOATS) for _ in range(VECTORS)] for _ in range(self._height)]
-        self._fetch(to.add(ahead, to.shl(pair, self._long(6))))
+        to.call(*prefetch(to, to.add(ahead, to.shl(pair, self._long(6)))))
         columns = [self._load(to.add(one, to.shl(pair, self._long(6))), _WORDS, 64) for one in weights]
         for row, read in zip(sums, reads, strict=True):
             numbers = self._spread(self._load(to.add(read, to.shl(pair, self._long(2))), _WORD, 4))
@@ -100,13 +102,6 @@ class _Writer:
 
     def _rounded(self, total: Any) -> Any:
         return self._to.call(self._named("llvm.x86.avx512bf16.cvtneps2bf16.512", _HALVES, [_FLOATS]), [total])
-
-    def _fetch(self, address: Any) -> None:
-        """Have a line of memory brought into the nearest cache."""
-        pointer = _BYTE.as_pointer()
-        function = self._named("llvm.prefetch.p0", ir.VoidType(), [pointer, _WORD, _WORD, _WORD])
-        how = [ir.Constant(_WORD, number) for number in (0, 3, 1)]
-        self._to.call(function, [self._to.inttoptr(address, pointer), *how])
 
     def _named(self, name: str, result: Any, arguments: list[Any]) -> Any:
         module = self._to.module
