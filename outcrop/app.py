@@ -17,6 +17,7 @@ from outcrop.api import bedrock, bedrock_runtime, dry_run, iam, s3
 from outcrop.api.call import Call, Rooms, admit
 from outcrop.catalog.catalog import Catalog
 from outcrop.directory import Credentials, DataDirectory, Running
+from outcrop.errors import OutcropError
 from outcrop.estimate.rehearsal import Rehearsal, Surroundings
 from outcrop.identity import Identity
 from outcrop.jobs.executor import LocalExecutor
@@ -177,6 +178,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     here = settings.database or directory.database.exists()
     store = Store.over(opened(settings.database or f"sqlite:///{directory.database}"))
     catalog = Catalog.load(settings.catalog, fetched=directory.weights)
+    _check_database(store, directory)
     identity = Identity(store.access, account=settings.account, now=now)
     made = (*(() if here else ("database",)), *_write_credentials(identity, directory, settings))
     disk = Disk(directory.buckets)
@@ -294,6 +296,20 @@ def ring(*bells: Callable[[], None]) -> None:
     """Ring each of them."""
     for bell in bells:
         bell()
+
+
+def _check_database(store: Store, directory: DataDirectory) -> None:
+    """Raise OutcropError where objects lie here and the database is not the one that knows them.
+
+    They would be swept as what a killed server left: one forgotten setting, and all of them were gone.
+    """
+    key = directory.written_key()
+    known = bool(store.access.keys.lasting()) if key is None else store.access.keys.find(key) is not None
+    if not known and any(directory.buckets.glob("[0-9a-f][0-9a-f]/*")):
+        raise OutcropError(
+            f"{directory.buckets} holds objects of another database than this one. Set `database` (OUTCROP_DATABASE) "
+            f"as it was for them, or give another --data; to give them up, remove {directory.buckets}"
+        )
 
 
 def _write_credentials(identity: Identity, directory: DataDirectory, settings: Settings) -> tuple[str, ...]:

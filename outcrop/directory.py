@@ -171,6 +171,15 @@ class DataDirectory:
         parser.write(text)
         replace_file(self.credentials, text.getvalue(), mode=0o600)
 
+    def written_key(self) -> str | None:
+        """The access key that the last start left in the credentials file; None where nothing of the kind is there."""
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(self.credentials, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            return None
+        return parser.get(PROFILE, "aws_access_key_id", fallback=None)
+
     def read_credentials(self) -> Credentials:
         """The admin key; raises OutcropError when no server was ever started here."""
         parser = configparser.ConfigParser(interpolation=None)

@@ -180,6 +180,42 @@ def test_the_banner_tells_what_a_start_has_made_and_nothing_else(tmp_path: Path)
     assert server.directory.read_credentials() != before
 
 
+def test_objects_of_another_database_are_not_swept_away(tmp_path: Path) -> None:
+    """Whose database is a setting may forget it once; the objects that only it knows must survive that."""
+    root = tmp_path / "data"
+    theirs = {"database": f"sqlite:///{tmp_path / 'theirs.db'}"}
+    first = Server(root, **theirs).start()
+    first.client("s3").create_bucket(Bucket="bucket")
+    first.client("s3").put_object(Bucket="bucket", Key="k", Body=b"kept")
+    first.stop()
+    for _ in range(2):
+        run = outcrop("serve", "--data", str(root), "--port", "0", seconds=200)
+        assert run.returncode == 1
+        assert f"{root / 'buckets'} holds objects of another database" in " ".join(run.stderr.split())
+        # Not even where nothing tells which database it was.
+        (root / "credentials").unlink(missing_ok=True)
+    again = Server(root, **theirs).start()
+    try:
+        assert again.client("s3").get_object(Bucket="bucket", Key="k")["Body"].read() == b"kept"
+    finally:
+        again.stop()
+
+
+def test_a_credentials_file_that_cannot_be_read_is_written_anew(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data").start()
+    server.client("s3").create_bucket(Bucket="bucket")
+    server.client("s3").put_object(Bucket="bucket", Key="k", Body=b"kept")
+    server.stop()
+    before = server.directory.read_credentials()
+    server.directory.credentials.write_bytes(b"\xff[default")
+    server.start()
+    try:
+        assert server.directory.read_credentials() == before
+        assert server.client("s3").get_object(Bucket="bucket", Key="k")["Body"].read() == b"kept"
+    finally:
+        server.stop()
+
+
 def test_the_banner_tells_of_weights_that_somebody_chose(tmp_path: Path) -> None:
     catalog = tmp_path / "own.toml"
     catalog.write_text('[models."my.own-v1"]\nweights = "somewhere"\nbody = "llama"\n', encoding="utf-8")
