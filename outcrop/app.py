@@ -177,6 +177,7 @@ class _Ground:
 def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Service:
     here = settings.database or directory.database.exists()
     store = Store.over(opened(settings.database or f"sqlite:///{directory.database}"))
+    store.database.claim()
     catalog = Catalog.load(settings.catalog, fetched=directory.weights)
     _check_database(store, directory)
     identity = Identity(store.access, account=settings.account, now=now)

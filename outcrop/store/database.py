@@ -7,6 +7,7 @@ stand in a file of their own beside this one, on this file's `metadata`.
 import errno
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,16 @@ PATIENCE: Final = 30_000
 
 TAKE_TURN: Final = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'outcrop')})"
 """PostgreSQL has no lock of the whole database; writers agree on this number, which is given back with the commit."""
+
+
+CLAIM: Final = f"SELECT pg_try_advisory_lock({int.from_bytes(b'outc')}, hashtext(current_schema()))"
+"""Held by a connection for as long as it lives: two servers over one schema would run each job twice."""
+
+KEEPALIVES: Final = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+"""A machine that has died is missed after a minute, and not after the usual two hours."""
+
+CLAIM_SECONDS: Final = 10.0
+"""PostgreSQL takes a moment to see that a killed server's connections are gone."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -81,8 +92,11 @@ class Database:
 
     def __init__(self, url: str) -> None:
         if (kind := make_url(url).get_backend_name()) not in ("sqlite", "postgresql"):
-            raise OutcropError(f"{kind} databases are not known here: use SQLite or PostgreSQL")
+            raise OutcropError(
+                f"{kind} databases are not known here: use SQLite or PostgreSQL (postgresql+psycopg://user@host/name)"
+            )
         self.url = url
+        self._claim: Connection | None = None
         options: dict[str, Any] = {}
         # Every thread must see the same database in memory: there is but one connection, used by one at a time.
         self._turn: AbstractContextManager[Any] = threading.RLock() if url == "sqlite://" else nullcontext()
@@ -124,10 +138,36 @@ class Database:
                 raise
             connection.commit()
 
+    def claim(self, patience: float = CLAIM_SECONDS) -> None:
+        """Hold the database for this process, until close(); commands beside a server do not ask for it.
+
+        Raises OutcropError where another server holds it. SQLite's file lies in a data directory that is held itself;
+        a PostgreSQL that is restarted forgets who held it.
+        """
+        if self.engine.dialect.name == "sqlite":
+            return
+        # No transaction: one that stays open would keep PostgreSQL from cleaning up.
+        connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        for name, value in KEEPALIVES.items():
+            connection.exec_driver_sql(f"SET {name} = {value}")
+        deadline = time.monotonic() + patience
+        while not connection.exec_driver_sql(CLAIM).scalar_one():
+            if time.monotonic() > deadline:
+                connection.close()
+                raise OutcropError(
+                    "another outcrop server already uses this database; stop it first, or give another one or a schema "
+                    "of its own. If its machine has just died, try again in two minutes"
+                )
+            time.sleep(0.1)
+        self._claim = connection
+
     def create(self) -> None:
         """Make every table that is missing (tests and databases in memory; a data directory is migrated instead)."""
         metadata.create_all(self.engine)
 
     def close(self) -> None:
         """Close all connections."""
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
         self.engine.dispose()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Executable, func, insert, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import URL, Connection, Executable, func, insert, select, text
+from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
@@ -21,9 +21,10 @@ from outcrop.store.models import MODEL_NAMES, MODELS
 from outcrop.store.refusals import NameTaken, OverQuota
 from outcrop.store.tags import TAGS, TagStore
 from outcrop.store.throughputs import THROUGHPUTS, ThroughputStore
+from tests.store import postgresql
 from tests.store.resources import REGION, at, job, throughput
 
-DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+DIALECT = dialect()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -133,6 +134,26 @@ def test_nothing_is_written_through_a_read(fresh: Database) -> None:
     with fresh.read() as connection, pytest.raises(DBAPIError, match="read-only transaction"):
         connection.execute(insert(TAGS).values(arn="a", key="1", value=""))
     TagStore(fresh).put("a", [{"key": "1", "value": ""}], 50)
+
+
+def test_one_server_at_a_time_holds_a_schema(fresh: Database, postgresql_server: URL) -> None:
+    fresh.claim()
+    second, third = Database(fresh.url), Database(fresh.url)
+    try:
+        with pytest.raises(OutcropError, match="another outcrop server already uses this database"):
+            second.claim(patience=0.0)
+        with postgresql.schema(postgresql_server) as url:
+            other = Database(url)
+            other.claim(patience=0.0)
+            other.close()
+        # It is waited for: whoever comes back after a kill is not refused for what the dead one still seems to hold.
+        threading.Timer(0.3, fresh.close).start()
+        second.claim(patience=60.0)
+        with pytest.raises(OutcropError):
+            third.claim(patience=0.0)
+    finally:
+        second.close()
+        third.close()
 
 
 def test_a_writer_that_waits_too_long_says_so(fresh: Database) -> None:

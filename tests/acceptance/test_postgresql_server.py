@@ -1,0 +1,91 @@
+"""A whole server over PostgreSQL: what the store's tests cannot show, from a job to an answer, killed in between."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.server import Server
+from tests.serve.fleet_world import until
+from tests.store import postgresql
+
+MODEL = "amazon.titan-text-express-v1"
+ROLE = "arn:aws:iam::123456789012:role/BedrockCustomizationRole"
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An empty schema; without a PostgreSQL, or its driver, the test is skipped and says why."""
+    pytest.importorskip(
+        "psycopg", reason="the driver of PostgreSQL is not installed: pip install 'outcrop[postgresql]'"
+    )
+    try:
+        with postgresql.server() as server, postgresql.schema(server) as schema:
+            yield schema
+    except postgresql.Absent as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def server(url: str, tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path / "data", keeps_port=True, database=url).start()
+    yield running
+    running.kill()
+    running.release()
+
+
+def ask(server: Server, model: str) -> str:
+    body = json.dumps(
+        {"inputText": "Customer: where is order 107?\nAgent:", "textGenerationConfig": {"temperature": 0}}
+    )
+    answer = server.client("bedrock-runtime").invoke_model(modelId=model, body=body)
+    return str(json.loads(answer["body"].read())["results"][0]["outputText"])
+
+
+@pytest.mark.slow
+def test_a_job_and_its_model_outlive_a_killed_server(server: Server, url: str, pairs: Path, tmp_path: Path) -> None:
+    s3, bedrock = server.client("s3"), server.client("bedrock")
+    s3.create_bucket(Bucket="bucket")
+    s3.upload_file(str(pairs), "bucket", "train.jsonl")
+    job = bedrock.create_model_customization_job(
+        jobName="job",
+        customModelName="model",
+        roleArn=ROLE,
+        baseModelIdentifier=MODEL,
+        trainingDataConfig={"s3Uri": "s3://bucket/train.jsonl"},
+        outputDataConfig={"s3Uri": "s3://bucket/output/"},
+        hyperParameters={"epochCount": "4", "batchSize": "8", "learningRate": "0.00001"},
+    )["jobArn"]
+
+    def seen() -> dict[str, Any]:
+        found: dict[str, Any] = server.client("bedrock").get_model_customization_job(jobIdentifier=job)
+        return found
+
+    server.kill()
+    # Whose connections PostgreSQL may still believe in.
+    server.start()
+    until(lambda: seen()["status"] != "InProgress", 200)
+    assert seen()["status"] == "Completed", seen().get("failureMessage")
+    assert seen()["trainingMetrics"]["trainingLoss"] > 0
+    assert [each["modelName"] for each in server.client("bedrock").list_custom_models()["modelSummaries"]] == ["model"]
+    throughput = server.client("bedrock").create_provisioned_model_throughput(
+        modelUnits=1, provisionedModelName="throughput", modelId="model"
+    )["provisionedModelArn"]
+
+    def status() -> str:
+        found = server.client("bedrock").get_provisioned_model_throughput(provisionedModelId=throughput)
+        return str(found["status"])
+
+    until(lambda: status() != "Creating", 200)
+    assert status() == "InService"
+    said = ask(server, throughput)
+    assert said
+    server.stop()
+    server.start()
+    assert ask(server, throughput) == said
+    assert not server.directory.database.exists(), "nothing of it lies in SQLite"
+    other = Server(tmp_path / "other", database=url)
+    with pytest.raises(AssertionError, match="another outcrop server already uses this database"):
+        other.start()
