@@ -5,23 +5,32 @@ on a CPU these passes over memory cost as much as a layer. Knows tensors; nothin
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK: Final = 2**19
-"""Logits that are taken together: two megabytes in float32, which stay in cache."""
+LEARNING: Final = 2**27
+"""Logits that there are at one time where a head learns: the sum of its gradients is a pass over all of it."""
 
-HELD: Final = 2**24
-"""Logits that there are at one time, where a head is scored."""
 
-HELD_LEARNING: Final = 2**27
-"""The same where the head learns: the sum of its gradients is a pass over all of it, so there should be few."""
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """How much is taken at a time."""
 
-ROWS: Final = 128
-"""Rows that go through the head together, at least: fewer make slow products."""
+    rows: int
+    """That go through a head together: fewer make slow products, and so do rows beyond a multiple of these."""
+    softmax: int
+    """Logits that are taken together in float32."""
+
+
+CPU: Final = Pieces(rows=256, softmax=2**19)
+"""Two megabytes in float32 stay in cache."""
+
+GPU: Final = Pieces(rows=1024, softmax=2**26)
+"""Large kernels, and less than a gigabyte for them with a vocabulary of 128,256."""
 
 VANISHING: Final = 1e-30
 """A share of the softmax below which float32 does not give its logarithm well."""
@@ -75,16 +84,20 @@ class _OfHidden(torch.autograd.Function):
         to_hidden = torch.empty_like(hidden) if downwards else None
         to_head = torch.zeros_like(head, dtype=torch.float32) if learns else None
         to_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and shifts else None
-        for rows in _pieces(len(hidden), max(ROWS, (HELD_LEARNING if learns else HELD) // len(head))):
+        at_once = _pieces_of(hidden).rows
+        if learns:
+            at_once = max(at_once, LEARNING // len(head) // at_once * at_once)
+        for rows in _pieces(len(hidden), at_once):
             logits = functional.linear(hidden[rows], head, bias)
             slopes = logits if downwards or learns or shifts else None
-            found += _descend(logits, targets[rows], share, slopes)
+            found += _descend(logits, targets[rows], 1.0, slopes)
+            # The share is taken inside the products, where it costs no pass and is not rounded.
             if to_hidden is not None:
-                torch.mm(logits, head, out=to_hidden[rows])
+                torch.addmm(to_hidden[rows], logits, head, beta=0, alpha=share, out=to_hidden[rows])
             if to_head is not None:
-                to_head += logits.t() @ hidden[rows]
+                to_head += torch.addmm(head, logits.t(), hidden[rows], beta=0, alpha=share)
             if to_bias is not None:
-                to_bias += logits.sum(dim=0, dtype=torch.float32)
+                to_bias.add_(logits.sum(dim=0, dtype=torch.float32), alpha=share)
         ctx.save_for_backward(to_hidden, *(None if one is None else one.to(head.dtype) for one in (to_head, to_bias)))
         return (found * share).float()
 
@@ -102,20 +115,38 @@ def _times(found: Tensor | None, above: Tensor) -> Tensor | None:
 def _descend(logits: Tensor, targets: Tensor, share: float, slopes: Tensor | None) -> Tensor:
     """The sum (float64) over all labels; the gradient of its `share` goes into `slopes`, maybe the logits."""
     found = logits.new_zeros((), dtype=torch.float64)
-    for rows in _pieces(len(logits), max(1, CHUNK // max(1, logits.shape[1]))):
+    losses_of = _losses_on_cpu if logits.device.type == "cpu" else _losses
+    for rows in _pieces(len(logits), max(1, _pieces_of(logits).softmax // max(1, logits.shape[1]))):
         label = targets[rows].unsqueeze(1)
-        exact = logits[rows].float()
-        # One kernel that goes over a row while it is in cache, with an exponential that is faster than exp().
-        shares = torch.softmax(exact, dim=-1)
-        chosen = shares.gather(1, label)
-        nll = chosen.log().neg_()
-        if bool((chosen < VANISHING).any()):
-            nll = torch.logsumexp(exact, dim=-1, keepdim=True) - exact.gather(1, label)
+        shares, nll, chosen = losses_of(logits[rows].float(), label)
         found += nll.sum(dtype=torch.float64)
         if slopes is not None:
             # Softmax, less one at the label.
-            slopes[rows] = shares.mul_(share).scatter_(1, label, (chosen - 1) * share)
+            shares.scatter_(1, label, chosen - 1)
+            slopes[rows] = shares if share == 1.0 else shares.mul_(share)
     return found
+
+
+def _losses_on_cpu(exact: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of float32 logits (N, vocabulary): the softmax; of (N, 1) labels: their loss, and their softmax."""
+    # One kernel that goes over a row while it is in cache, with an exponential that is faster than exp().
+    shares = torch.softmax(exact, dim=-1)
+    chosen = shares.gather(1, label)
+    if bool((chosen < VANISHING).any()):
+        return shares, torch.logsumexp(exact, dim=-1, keepdim=True) - exact.gather(1, label), chosen
+    return shares, chosen.log().neg_(), chosen
+
+
+def _losses(exact: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same without a question, for whose answer a GPU would be waited for."""
+    logs = torch.log_softmax(exact, dim=-1)
+    nll = logs.gather(1, label).neg_()
+    shares = logs.exp_()
+    return shares, nll, shares.gather(1, label)
+
+
+def _pieces_of(tensor: Tensor) -> Pieces:
+    return CPU if tensor.device.type == "cpu" else GPU
 
 
 def _pieces(count: int, size: int) -> Iterator[slice]:

@@ -1,12 +1,20 @@
 """The segments' own attention and likelihood against torch's: values and gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention
 
 from outcrop.train.causal import BLOCK, attention
-from outcrop.train.likelihood import negative_log_likelihood
+from outcrop.train.likelihood import (
+    Pieces,
+    _losses,
+    _losses_on_cpu,
+    head_likelihood,
+    negative_log_likelihood,
+)
 
 CLOSE = {torch.float64: 1e-5, torch.float32: 2e-5, torch.bfloat16: 3e-2}
 
@@ -89,7 +97,7 @@ def test_what_segments_share_is_seen_by_all_and_learns_from_all(  # noqa: PLR091
 @pytest.mark.parametrize("rows", [0, 1, 37])
 def test_likelihood_is_torchs(dtype: torch.dtype, rows: int, above: float, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(rows)
-    monkeypatch.setattr("outcrop.train.likelihood.CHUNK", 1000)
+    monkeypatch.setattr("outcrop.train.likelihood.CPU", Pieces(rows=8, softmax=1000))
     made, targets = (3 * torch.randn(rows, 91)).to(dtype), torch.randint(91, (rows,))
     ours, theirs = made.clone().requires_grad_(), made.double().requires_grad_()
     found = negative_log_likelihood(ours, targets, 0.125)
@@ -101,3 +109,46 @@ def test_likelihood_is_torchs(dtype: torch.dtype, rows: int, above: float, monke
     assert ours.grad is not None
     assert theirs.grad is not None
     assert torch.allclose(ours.grad.double(), theirs.grad, atol=1e-6 if dtype == torch.float32 else 4e-3)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("above", [1.0, 3.0])
+@pytest.mark.parametrize("rows", [0, 1, 37])
+def test_the_heads_likelihood_is_torchs(  # noqa: PLR0917
+    rows: int, above: float, learns: bool, dtype: torch.dtype, on_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunk by chunk, whatever the head does; on_gpu: as it goes there."""
+    torch.manual_seed(rows)
+    monkeypatch.setattr("outcrop.train.likelihood.CPU", Pieces(rows=8, softmax=1000))
+    monkeypatch.setattr("outcrop.train.likelihood.LEARNING", 1700)
+    if on_gpu:
+        monkeypatch.setattr("outcrop.train.likelihood._losses_on_cpu", _losses)
+    made = [(scale * torch.randn(*shape)).to(dtype) for scale, shape in ((1, (rows, 16)), (1, (91, 16)), (1, (91,)))]
+    targets = torch.randint(91, (rows,))
+    ours = [one.clone().requires_grad_(learns or place == 0) for place, one in enumerate(made)]
+    theirs = [one.double().requires_grad_(learns or place == 0) for place, one in enumerate(made)]
+    found = head_likelihood(*ours, targets, 0.125)
+    wanted = cross_entropy(linear(*theirs), targets, reduction="sum") * 0.125
+    assert found.dtype == torch.float32
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6 if dtype == torch.float32 else 1e-2)
+    (found * above).backward()
+    (wanted * above).backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        if not other.requires_grad:
+            assert mine.grad is None
+            continue
+        assert mine.grad is not None
+        assert other.grad is not None
+        apart = float((mine.grad.double() - other.grad).abs().max()) if mine.numel() else 0.0
+        assert apart <= CLOSE[dtype] * max(1.0, float(other.grad.abs().max()) if mine.numel() else 0.0)
+
+
+@pytest.mark.parametrize("way", [_losses, _losses_on_cpu])
+def test_a_label_that_is_all_but_impossible_costs_what_it_costs(way: Any) -> None:
+    exact, label = torch.tensor([[300.0, 0.0, -50.0], [1.0, 2.0, 3.0]]), torch.tensor([[2], [0]])
+    shares, nll, chosen = way(exact.clone(), label)
+    assert nll.flatten().tolist() == pytest.approx([350.0, cross_entropy(exact[1:], label[1]).item()])
+    torch.testing.assert_close(shares, torch.softmax(exact, dim=-1))
+    assert torch.equal(chosen, shares.gather(1, label))
