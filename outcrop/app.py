@@ -175,11 +175,15 @@ class _Ground:
 
 
 def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Service:
-    here = settings.database or directory.database.exists()
+    here = bool(settings.database) or directory.database.exists()
+    if not here:  # before there is one, which other commands would take for the right one
+        _check_objects(directory, known=False)
     store = Store.over(opened(settings.database or f"sqlite:///{directory.database}"))
     store.database.claim()
     catalog = Catalog.load(settings.catalog, fetched=directory.weights)
-    _check_database(store, directory)
+    key = directory.written_key()
+    keys = store.access.keys
+    _check_objects(directory, known=bool(keys.lasting()) if key is None else keys.find(key) is not None)
     identity = Identity(store.access, account=settings.account, now=now)
     made = (*(() if here else ("database",)), *_write_credentials(identity, directory, settings))
     disk = Disk(directory.buckets)
@@ -299,13 +303,11 @@ def ring(*bells: Callable[[], None]) -> None:
         bell()
 
 
-def _check_database(store: Store, directory: DataDirectory) -> None:
-    """Raise OutcropError where objects lie here and the database is not the one that knows them.
+def _check_objects(directory: DataDirectory, *, known: bool) -> None:
+    """Raise OutcropError where objects lie here; known: whether the database is the one that knows them.
 
     They would be swept as what a killed server left: one forgotten setting, and all of them were gone.
     """
-    key = directory.written_key()
-    known = bool(store.access.keys.lasting()) if key is None else store.access.keys.find(key) is not None
     if not known and any(directory.buckets.glob("[0-9a-f][0-9a-f]/*")):
         raise OutcropError(
             f"{directory.buckets} holds objects of another database than this one. Set `database` (OUTCROP_DATABASE) "

@@ -192,9 +192,16 @@ def test_objects_of_another_database_are_not_swept_away(tmp_path: Path) -> None:
         run = outcrop("serve", "--data", str(root), "--port", "0", seconds=200)
         assert run.returncode == 1
         assert f"{root / 'buckets'} holds objects of another database" in " ".join(run.stderr.split())
+        assert not (root / "outcrop.db").exists(), "other commands would take it for the right one"
         # Not even where nothing tells which database it was.
         (root / "credentials").unlink(missing_ok=True)
+    ours = {"database": f"sqlite:///{tmp_path / 'ours.db'}"}
+    Server(tmp_path / "other", **ours).start().stop()
     again = Server(root, **theirs).start()
+    again.stop()
+    with pytest.raises(AssertionError, match="holds objects of another database"):
+        Server(root, **ours).start()
+    again.start()
     try:
         assert again.client("s3").get_object(Bucket="bucket", Key="k")["Body"].read() == b"kept"
     finally:
