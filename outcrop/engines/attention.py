@@ -14,6 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 from outcrop.engines import kernels
 from outcrop.engines.batch import Batch, Chunk
 from outcrop.engines.kernels.attention import attend as single_rows
+from outcrop.engines.kernels.chunk import attend as several_rows
+from outcrop.engines.kernels.chunk import fits as several_fit
 from outcrop.precision import products_of
 
 BLOCK: Final = 128
@@ -82,6 +84,9 @@ def _gathered(batch: Batch, layer: Layer, rule: Rule, grouped: Tensor) -> Tensor
 
 def _chunk(batch: Batch, chunk: Chunk, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
     """Several rows of one sequence."""
+    if kernels.run(query.device, query.dtype) and several_fit(query):
+        rows = query[chunk.row : chunk.row + chunk.length]
+        return several_rows(rows, layer, chunk.place, chunk.start, scale=rule.scale, cap=rule.cap, window=rule.window)
     end = chunk.start + chunk.length
     first = 0 if rule.window is None else max(0, chunk.start + 1 - rule.window)
     k, v = (one.narrow(1, chunk.place + first, end - first).unsqueeze(0) for one in layer)

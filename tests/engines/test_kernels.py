@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from outcrop.engines import plain
-from outcrop.engines.kernels import DTYPES, rows
+from outcrop.engines.kernels import DTYPES, chunk, rows
 from outcrop.engines.kernels.attention import attend
 from outcrop.engines.kernels.peaks import peaks
 from outcrop.engines.kernels.product import PairedWeight, supported
@@ -53,6 +53,31 @@ def test_single_rows_attend(dtype: torch.dtype, shape: tuple[int, int, int, int]
         scores = torch.einsum("hd,hkd->hk", query[row].double(), k) * width**-0.5
         scores = scores if cap is None else cap * torch.tanh(scores / cap)
         near(found[row], torch.einsum("hk,hkd->hd", scores.softmax(-1), v))
+
+
+@pytest.mark.skipif(not supported(), reason="the processor does not multiply pairs of bfloat16 numbers")
+@pytest.mark.parametrize("rows_before", [(150, 0), (37, 5), (1, 3), (64, 0), (50, 200), (129, 127)])
+@pytest.mark.parametrize("shape", [(8, 2, 64, 64), (4, 4, 16, 24), (2, 1, 24, 72)])
+@pytest.mark.parametrize(("window", "cap"), [(None, None), (40, None), (3, 5.0), (None, 5.0)])
+def test_chunks_attend(
+    rows_before: tuple[int, int], shape: tuple[int, int, int, int], window: int | None, cap: float | None
+) -> None:
+    (rows, before), (heads, kv, width, wide) = rows_before, shape
+    torch.manual_seed(rows + width)
+    end, place = before + rows, 7
+    query = (2 * torch.randn(rows, heads, width)).bfloat16()
+    # Around the sequence lies what must never be read.
+    keys, values = (torch.full((kv, end + 80, size), math.nan).bfloat16() for size in (width, wide))
+    for one in (keys, values):
+        one[:, place : place + end] = torch.randn(kv, end, one.shape[2]).bfloat16()
+    found = chunk.attend(query, (keys, values), place, before, scale=width**-0.5, cap=cap, window=window)
+    k, v = (one[:, place : place + end].double().repeat_interleave(heads // kv, 0) for one in (keys, values))
+    scores = torch.einsum("qhd,hkd->hqk", query.double(), k) * width**-0.5
+    scores = scores if cap is None else cap * torch.tanh(scores / cap)
+    distance = torch.arange(before, end)[:, None] - torch.arange(end)
+    scores = scores.masked_fill(~((distance >= 0) & (distance < (window or end))), -math.inf)
+    truth = torch.einsum("hqk,hkd->qhd", scores.softmax(-1), v)
+    assert float((found.double() - truth).norm()) < 0.004 * float(truth.norm())
 
 
 def test_keys_far_apart_neither_overflow_nor_vanish() -> None:

@@ -1,6 +1,7 @@
 """Numbers within kernels: bfloat16 from and to float32, the exponential function as a loop can be made wide over it.
 
-Knows numba only.
+numba widens every sum of integers to 64 bits; each is cut back at once, or half as many go into a vector. Knows numba
+only.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,16 @@ _inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True
 @_inlined
 def _widened(half: Any) -> Any:
     """The float32 of a bfloat16's bits."""
-    return as_float(np.uint32(half) << np.uint32(16))
+    return as_float(np.uint32(np.uint32(half) << np.uint32(16)))
 
 
 @_inlined
 def _halved(number: Any) -> Any:
     """The bits of the bfloat16 nearest to a float32, of two as near the even one; what is no number stays none."""
     found = as_bits(number)
-    odd = (found >> np.uint32(16)) & np.uint32(1)
-    rounded = (found + np.uint32(0x7FFF) + odd) >> np.uint32(16)
-    none = (found & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    odd = np.uint32(np.uint32(found >> np.uint32(16)) & np.uint32(1))
+    rounded = np.uint32(np.uint32(np.uint32(found + np.uint32(0x7FFF)) + odd) >> np.uint32(16))
+    none = np.uint32(found & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
     return np.uint16(np.uint32(0x7FC0) if none else rounded)
 
 
@@ -68,5 +69,11 @@ def exp(number: Any) -> Any:
     series = series * rest + np.float32(1.6666665459e-1)
     series = series * rest + np.float32(5.0000001201e-1)
     series = series * rest * rest + rest + np.float32(1.0)
-    raised = series * as_float(np.uint32(np.int32(whole) + np.int32(127)) << np.uint32(23))
+    raised = series * as_float(np.uint32(np.uint32(np.int32(np.int32(whole) + np.int32(127))) << np.uint32(23)))
     return np.float32(0.0) if number <= np.float32(-87.0) else raised
+
+
+@_inlined
+def ordered(word: Any) -> Any:
+    """A float32's bits as an integer in the order of the numbers, what is none first or last; and back again."""
+    return np.int32(word ^ np.int32(np.int32(word >> np.int32(31)) & np.int32(0x7FFFFFFF)))

@@ -44,16 +44,17 @@ def _kernel(half: bool) -> Kernel:
         while row < count:
             best, where, found = np.int32(-(1 << 31)), 0, -1
             for first in range(0, width, BLOCK):
-                last = min(first + BLOCK, width)
+                # A view from 0 on: numba asks of other places whether they count from the end.
+                block = rows[row, first : min(first + BLOCK, width)]
                 highest, size = np.int32(-(1 << 31)), np.int32(0)
-                for place in range(first, last):
-                    told = np.int32(rows[row, place])
-                    highest = max(highest, told ^ ((told >> np.int32(sign)) & np.int32(rest)))
-                    size = max(size, told & np.int32(rest))
+                for place in range(len(block)):
+                    told = np.int32(block[place])
+                    highest = max(highest, np.int32(told ^ np.int32(np.int32(told >> np.int32(sign)) & np.int32(rest))))
+                    size = max(size, np.int32(told & np.int32(rest)))
                 if size > np.int32(infinite) and found < 0:
-                    for place in range(first, last):
-                        if (np.int32(rows[row, place]) & np.int32(rest)) > np.int32(infinite):
-                            found = place
+                    for place in range(len(block)):
+                        if np.int32(np.int32(block[place]) & np.int32(rest)) > np.int32(infinite):
+                            found = first + place
                 if highest > best:
                     best, where = highest, first
             if found < 0:

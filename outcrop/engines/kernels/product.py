@@ -99,9 +99,9 @@ def _kernel(several: bool) -> Kernel:
                 if columns < WIDE:
                     there, step = spare, WIDE * 2
                 if several:
-                    many(x, inputs * 2, left, weight, inputs // 2, there, step, bias, ahead)
+                    many(x, inputs * 2, left, weight, block, inputs // 2, there, step, bias, ahead)
                 else:
-                    few(x, inputs * 2, left, weight, inputs // 2, there, step, bias, ahead)
+                    few(x, inputs * 2, left, weight, block, inputs // 2, there, step, bias, ahead)
                 if columns < WIDE:
                     for row in range(left):
                         for column in range(columns):

@@ -41,16 +41,16 @@ _PAIRS, _HALVES = ir.VectorType(_BFloat(), 2 * LANES), ir.VectorType(_BFloat(), 
 class _Writer:
     """Writes one tile's instructions."""
 
-    def __init__(self, builder: Any, height: int) -> None:
-        self._to, self._height = builder, height
+    def __init__(self, builder: Any, height: int, rounds: bool) -> None:
+        self._to, self._height, self._rounds = builder, height, rounds
 
     def write(
-        self, x: Any, x_step: Any, rows: Any, weight: Any, pairs: Any, found: Any, step: Any, bias: Any, ahead: Any
-    ) -> None:
+        self, x: Any, x_step: Any, rows: Any, weight: Any, block: Any, pairs: Any, found: Any, step: Any, bias: Any,
+        ahead: Any,
+    ) -> None:  # fmt: skip
         """See `_tile`; x_step and step: bytes from a row to the next."""
         to = self._to
         reads, writes = self._rows(x, x_step, rows), self._rows(found, step, rows)
-        block = to.shl(pairs, self._long(6))
         weights = [to.add(weight, to.mul(block, self._long(vector))) for vector in range(VECTORS)]
         begun = [self._load(to.add(bias, self._long(4 * LANES * vector)), _FLOATS, 4) for vector in range(VECTORS)]
         before, loop, after = to.block, to.append_basic_block("pairs"), to.append_basic_block("through")
@@ -73,10 +73,11 @@ class _Writer:
         to.position_at_end(after)
         for row, there in zip(sums, writes, strict=True):
             for vector, total in enumerate(row):
-                place = to.add(there, self._long(2 * LANES * vector))
                 # What a phi was given last is what it stands for here.
                 last = total.incomings[1][0]
-                to.store(self._rounded(last), to.inttoptr(place, _HALVES.as_pointer())).align = 2
+                size, kind, made = (2, _HALVES, self._rounded(last)) if self._rounds else (4, _FLOATS, last)
+                place = to.add(there, self._long(size * LANES * vector))
+                to.store(made, to.inttoptr(place, kind.as_pointer())).align = size
 
     def _rows(self, first: Any, step: Any, rows: Any) -> list[Any]:
         """The address of each row; beyond the last one it is the last one's, which is made again."""
@@ -112,29 +113,30 @@ class _Writer:
         return ir.Constant(_LONG, number)
 
 
-def _tile(height: int) -> Any:
-    """An intrinsic for so many rows.
+def _tile(height: int, rounds: bool) -> Any:
+    """An intrinsic for so many rows; `rounds`: its product is bfloat16, else float32.
 
     Its arguments, all int64: x, bytes from one of its rows to the next, how many rows there are (fewer: the last one is
-    made again); weight (VECTORS, pairs, LANES, 2); pairs of numbers in a row; where the product goes and bytes from one
-    of its rows to the next; bias (VECTORS * LANES) float32; where to read ahead, a line for each pair.
+    made again); weight (VECTORS, …, LANES, 2), bytes from one vector's to the next one's, and how many pairs of numbers
+    are multiplied; where the product goes and bytes from one of its rows to the next; bias (VECTORS * LANES) float32;
+    where to read ahead, a line for each pair.
     """
 
     @intrinsic
     def tile(
-        context: Any, x: Any, x_step: Any, rows: Any, weight: Any, pairs: Any, found: Any, step: Any, bias: Any,
-        ahead: Any,
+        context: Any, x: Any, x_step: Any, rows: Any, weight: Any, block: Any, pairs: Any, found: Any, step: Any,
+        bias: Any, ahead: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _Writer(builder, height).write(*arguments)
+            _Writer(builder, height, rounds).write(*arguments)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), generate
+        return types.void(*[types.int64] * 10), generate
 
     return tile
 
 
 FEW, MANY = 1, 4
-"""Rows of the two tiles."""
+"""Rows of a tile."""
 
-few, many = _tile(FEW), _tile(MANY)
+few, many, exact = _tile(FEW, True), _tile(MANY, True), _tile(MANY, False)
