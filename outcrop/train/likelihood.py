@@ -82,7 +82,7 @@ class _OfHidden(torch.autograd.Function):
         downwards, learns, shifts = ctx.needs_input_grad[:3]
         found = hidden.new_zeros((), dtype=torch.float64)
         to_hidden = torch.empty_like(hidden) if downwards else None
-        to_head = torch.zeros_like(head, dtype=torch.float32) if learns else None
+        to_head: Tensor | None = None
         to_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and shifts else None
         at_once = _pieces_of(hidden).rows
         if learns:
@@ -94,10 +94,14 @@ class _OfHidden(torch.autograd.Function):
             # The share is taken inside the products, where it costs no pass and is not rounded.
             if to_hidden is not None:
                 torch.addmm(to_hidden[rows], logits, head, beta=0, alpha=share, out=to_hidden[rows])
-            if to_head is not None:
-                to_head += torch.addmm(head, logits.t(), hidden[rows], beta=0, alpha=share)
+            if learns:
+                piece = torch.addmm(head, logits.t(), hidden[rows], beta=0, alpha=share)
+                # Passes over all of a head cost as much as a layer, so a sum is made only where there are several.
+                to_head = piece if at_once >= len(hidden) else _added(to_head, piece)
             if to_bias is not None:
                 to_bias.add_(logits.sum(dim=0, dtype=torch.float32), alpha=share)
+        if learns and to_head is None:
+            to_head = torch.zeros_like(head)
         ctx.save_for_backward(to_hidden, *(None if one is None else one.to(head.dtype) for one in (to_head, to_bias)))
         return (found * share).float()
 
@@ -105,6 +109,11 @@ class _OfHidden(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """What was found, times what comes from above."""
         return *(_times(one, gradients[0]) for one in ctx.saved_tensors), None, None
+
+
+def _added(total: Tensor | None, piece: Tensor) -> Tensor:
+    """A sum in float32."""
+    return piece.float() if total is None else total.add_(piece)
 
 
 def _times(found: Tensor | None, above: Tensor) -> Tensor | None:
