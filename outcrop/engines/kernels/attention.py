@@ -5,18 +5,15 @@ Knows a layer's two tensors and where each row's keys lie in them.
 
 import math
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, bits, fetch, floats, halves, longs, real, take
+from outcrop.engines.kernels.native import LINE, THREAD, UNIT, Kernel, bits, fetch, floats, halves, longs, real, take
 from outcrop.engines.kernels.numbers import exp, kept, read
-
-LINE: Final = 64
-"""Bytes of a line of memory."""
 
 
 def attend(

@@ -22,6 +22,9 @@ from numba.extending import intrinsic
 FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be taken in any order; infinities and what is no number stay what they are."""
 
+LINE: Final = 64
+"""Bytes of a line of memory."""
+
 UNIT, THREAD = 0, 1
 """Counters at the front of every kernel's numbers: the next piece of work, the next thread."""
 

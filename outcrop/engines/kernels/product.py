@@ -23,9 +23,6 @@ WIDE: Final = LANES * VECTORS
 HIGH: Final = 128
 """Rows that one thread takes at a time: a narrow product of many rows has work for all."""
 
-LINE: Final = 64
-"""Bytes of a line of memory, where vectors begin."""
-
 
 @cache
 def supported() -> bool:

@@ -14,7 +14,7 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, floats, halves, longs, take
+from outcrop.engines.kernels.native import LINE, THREAD, UNIT, Kernel, fetch, floats, halves, longs, take
 from outcrop.engines.kernels.numbers import kept, read
 
 
@@ -85,6 +85,8 @@ class ThinRows:
 
 @cache
 def _kernel(half: bool) -> Kernel:
+    size = 2 if half else 4
+
     def gain(numbers: Any) -> None:
         count, height, inputs, outputs = numbers[8], numbers[9], numbers[10], numbers[11]
         layers, columns, room = numbers[12], numbers[13], numbers[14]
@@ -99,9 +101,10 @@ def _kernel(half: bool) -> Kernel:
         wide, low = own[:inputs], own[inputs + outputs :]
         unit = take(numbers, UNIT)
         while unit < count:
-            row, ranks = rows[unit], np.int64(0)
+            row, ranks, held = rows[unit], np.int64(0), np.int64(0)
             for layer in range(layers):
                 ranks += table[unit, 2 + layer]
+                held += table[unit, 2 + layer] * widths[layer]
             if half:
                 a = carray(halves(table[unit, 0]), (ranks, inputs))
             else:
@@ -109,11 +112,17 @@ def _kernel(half: bool) -> Kernel:
             if ranks > 0:
                 for number in range(inputs):
                     wide[number] = read(x[row, number])
+            # While A is read B is brought near, and while B is, the next row's A; a share with each rank.
+            share = held * size // (LINE * max(ranks, 1)) + 1
             for rank in range(ranks):
+                for line in range(share):
+                    fetch(table[unit, 1] + (rank * share + line) * LINE)
                 total = np.float32(0.0)
                 for number in range(inputs):
                     total += wide[number] * read(a[rank, number])
                 low[rank] = total
+            following = take(numbers, UNIT)
+            ahead = table[following, 0] if following < count else np.int64(0)
             first = column = place = np.int64(0)
             for layer in range(layers):
                 ranks, width = table[unit, 2 + layer], widths[layer]
@@ -128,6 +137,9 @@ def _kernel(half: bool) -> Kernel:
                 # Four at a time: the sums are read and written a quarter as often.
                 fours = ranks - ranks % 4
                 for rank in range(0, fours, 4):
+                    if ahead != 0:
+                        for line in range(4 * inputs * size // LINE):
+                            fetch(ahead + (first + rank) * inputs * size + line * LINE)
                     one, two = low[first + rank], low[first + rank + 1]
                     three, four = low[first + rank + 2], low[first + rank + 3]
                     for number in range(width):
@@ -145,6 +157,6 @@ def _kernel(half: bool) -> Kernel:
                     for number in range(width):
                         y[row, column + number] = kept(sums[number], y[0, 0])
                 first, column, place = first + ranks, column + width, place + ranks * width
-            unit = take(numbers, UNIT)
+            unit = following
 
     return Kernel(gain)
