@@ -113,7 +113,7 @@ def _kernel(half: bool) -> Kernel:
                 for number in range(inputs):
                     wide[number] = read(x[row, number])
             # While A is read B is brought near, and while B is, the next row's A; a share with each rank.
-            share = held * size // (LINE * max(ranks, 1)) + 1
+            share = held * size // (LINE * max(ranks, np.int64(1))) + 1
             for rank in range(ranks):
                 for line in range(share):
                     fetch(table[unit, 1] + (rank * share + line) * LINE)
