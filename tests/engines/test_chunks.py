@@ -12,20 +12,18 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("tiles", [True, False])
 @pytest.mark.parametrize("window", [None, 40])
-@pytest.mark.parametrize("kv_heads", [4, 2])
 @pytest.mark.parametrize("start_rows", [(0, 150), (90, 140)])
-@pytest.mark.parametrize("width", [16, 24])
+@pytest.mark.parametrize("heads", [(4, 16), (2, 16), (4, 24), (2, 24)])
 def test_a_chunk_in_bfloat16(
     start_rows: tuple[int, int],
-    kv_heads: int,
-    width: int,
+    heads: tuple[int, int],
     window: int | None,
     tiles: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not tiles:  # as on processors that do not multiply pairs of bfloat16 numbers
         monkeypatch.setattr(attention, "several_fit", lambda query: False)
-    start, rows = start_rows
+    (start, rows), (kv_heads, width) = start_rows, heads
     torch.manual_seed(start + width)
     length, scale = start + rows, width**-0.5
     query, key = (3 * torch.randn(length, count, width).bfloat16() for count in (4, kv_heads))
