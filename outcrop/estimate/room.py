@@ -105,7 +105,7 @@ def reckoned(found: Fit) -> MemoryNeed:
         activations=need.activations,
         recomputed=found.recomputes,
         otherwise=found.plain.total,
-        process=need.process,
+        process=need.process + need.kernels,
         needed=need.total,
         low=need.least,
         high=need.most,

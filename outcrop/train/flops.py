@@ -1,8 +1,8 @@
 """How much matrix work a step needs, and how much this machine can do in a second: their quotient is the utilisation.
 
 Counted is what the mathematics asks for, once: forward, the gradients of activations, the gradients of trained weights.
-What a faster way saves is counted all the same, but for tokens told as spared. Where an architecture's work cannot be
-counted, there is no figure.
+What a faster way saves is counted all the same, but for tokens told as spared; what is done twice to spare memory is
+counted once. Where an architecture's work cannot be counted, there is no figure.
 """
 
 import time

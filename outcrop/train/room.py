@@ -31,14 +31,14 @@ def make_room(
     that can fit, but never of a GPU, which says itself when it is full. there: what this process may have in all; by
     default what is so.
     """
-    from outcrop.train import recompute
-
     how = manner_of(learner)
     found = fit(spec, look(Path(spec.base), spec.base_name), plan, how, there or allowed(on_gpu=how.on_gpu))
     if found.hopeless and refuse and not how.on_gpu:
         raise OutcropError(_refusal(spec, found, how, shapes(plan)))
     if not found.recomputes:
         return None
+    from outcrop.train import recompute  # torch is imported where it is needed
+
     what = f"{_step(found.pack)} would hold about {gigabytes(found.plain.total)}, and {_free(found.there)}"
     if not recompute.install(learner.model):
         name = type(learner.model).__name__
