@@ -157,6 +157,28 @@ def test_torchs_own_kernel_goes_forwards_and_backwards_on_shapes_alone(shared: i
     assert [one.shape for one in found] == [one.shape for one in given]
 
 
+@pytest.mark.usefixtures("anew")
+@pytest.mark.parametrize("shared", [0, 3])
+def test_a_whole_model_goes_through_torchs_own_kernel_on_shapes_alone(
+    shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device, where all is as on a GPU but for the numbers: those of a tried row, too."""
+    monkeypatch.setattr(attention, "failing", lambda *given: None)
+    monkeypatch.setattr(attention, "by_length", None)
+    attention.register()
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**SHAPE)).bfloat16()
+        ids, places = torch.ones(1, shared + 12, dtype=torch.int64), torch.arange(shared + 12).unsqueeze(0)
+    model.set_attn_implementation(attention.NAME)
+    given = {"segments": (7, 5), **({"shared": shared} if shared else {})}
+    logits = model(input_ids=ids, position_ids=places, use_cache=False, **given).logits
+    assert logits.shape == (1, shared + 12, 300)
+    logits.sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.shape == parameter.shape
+
+
 def of_210(  # noqa: PLR0917
     query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: Any, max_k: Any, is_causal: Any
 ) -> Any:
