@@ -80,7 +80,7 @@ class FirstKeys:
     secret: str = field(repr=False)
     bearer: str = field(repr=False)
     role_arn: str
-    made: tuple[str, ...]
+    made: tuple[str, ...] = field(compare=False)
     """What was missing and is new, in words for people; empty when all was there."""
 
 

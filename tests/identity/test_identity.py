@@ -83,7 +83,8 @@ def test_first_start_makes_everything_once(identity: Identity, store: AccessStor
     keys = identity.first_start()
     assert keys.access_key.startswith("AKIA")
     assert (len(keys.access_key), len(keys.secret)) == (20, 40)
-    assert identity.first_start() == keys
+    assert keys.made == ("keys", "first role")
+    assert (identity.first_start(), identity.first_start().made) == (keys, ())
     # And by another server over the same database.
     later = Identity(store, ACCOUNT, clock)
     assert later.first_start() == keys
