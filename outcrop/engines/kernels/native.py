@@ -12,11 +12,15 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
+import llvmlite
+import numba
 import torch  # noqa: F401  its OpenMP must be there first: see _parallel
 from llvmlite import ir
 from numba import cfunc, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
@@ -59,16 +63,19 @@ class Kernel:
 def _compiled(function: Callable[[Any], None]) -> Any:
     """What numba makes of a kernel, kept on disk for the next process."""
     signature = types.void(types.CPointer(types.int64))
-    # numba keeps it by this name and by its own file's time; what it calls stands in others.
-    function.__qualname__ += _sources()
+    # numba keeps it by this name and by its own file's time, and numbers what shares a name: two processes that keep
+    # two kernels of one name at once leave the one's code where the other's is looked for. So no two share one.
+    made_for = [cell.cell_contents for cell in function.__closure__ or ()]
+    function.__qualname__ += "_" + sha256(f"{_sources()} {processor()} {made_for}".encode()).hexdigest()[:16]
     try:
         return cfunc(signature, cache=True, fastmath=FAST, error_model="numpy")(function)
-    except RuntimeError as fault:
-        if "cannot cache" not in str(fault):
+    except (RuntimeError, OSError, EOFError, UnpicklingError) as fault:
+        # No folder for it; a full disk; what a machine that lost its power left there.
+        if isinstance(fault, RuntimeError) and "cannot cache" not in str(fault):
             raise
         print(
-            f"{fault}: it is compiled anew in every process, which takes seconds; set NUMBA_CACHE_DIR to a folder "
-            "that may be written",
+            f"{type(fault).__name__}: {fault}: a kernel is compiled anew in every process, which takes seconds; "
+            "set NUMBA_CACHE_DIR to an empty folder that may be written",
             file=sys.stderr,
         )
         return cfunc(signature, fastmath=FAST, error_model="numpy")(function)
@@ -76,9 +83,17 @@ def _compiled(function: Callable[[Any], None]) -> Any:
 
 @cache
 def _sources() -> str:
-    """A fingerprint of every file that kernels are made of."""
+    """A fingerprint of every file that kernels are made of, and of their compilers."""
     room = Path(__file__).parent
-    return "_" + sha256(b"".join(path.read_bytes() for path in sorted(room.glob("*.py")))).hexdigest()[:12]
+    files = b"".join(path.read_bytes() for path in sorted(room.glob("*.py")))
+    return sha256(files).hexdigest() + f" numba {numba.__version__} llvmlite {llvmlite.__version__}"
+
+
+@cache
+def processor() -> tuple[str, str, str]:
+    """What numba compiles for, which its settings may make less than the machine is: triple, name, LLVM's features."""
+    found: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()
+    return found
 
 
 def _openmp() -> Any:
