@@ -12,6 +12,11 @@ import torch
 from outcrop.engines.kernels import rows
 print([rows.gate(torch.tensor([[3.0, 2.0]], dtype=kind)).item() for kind in (torch.float32, torch.bfloat16)])
 """
+PRODUCT = """
+import torch
+from outcrop.engines.products import Product
+print(Product(torch.ones(3, 4).bfloat16())(torch.ones(2, 4).bfloat16()).tolist())
+"""
 TOLD = [5.7154, 5.71875]
 
 
@@ -43,3 +48,7 @@ def test_a_file_that_was_cut_off_costs_time_only(length: int, tmp_path: Path) ->
     for path in tmp_path.rglob("*.nbc"):
         path.write_bytes(path.read_bytes()[:length])
     assert "compiled anew" in gates(tmp_path)
+
+
+def test_numba_may_be_told_to_use_less_than_the_machine_has() -> None:
+    assert run(PRODUCT, NUMBA_ENABLE_AVX="0").stdout == f"{[[4.0] * 3] * 2}\n"

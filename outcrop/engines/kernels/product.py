@@ -5,16 +5,14 @@ are brought near while these are multiplied, so a step of few rows takes little 
 Knows a weight, its layout and rows; what a tile does is `kernels.tile`'s.
 """
 
-import platform
 from functools import cache
 from typing import Any, Final
 
 import torch
-from llvmlite import binding
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, halves, take
+from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, halves, processor, take
 from outcrop.engines.kernels.tile import FEW, LANES, MANY, VECTORS, few, many
 
 WIDE: Final = LANES * VECTORS
@@ -27,7 +25,8 @@ HIGH: Final = 128
 @cache
 def supported() -> bool:
     """True on processors that multiply pairs of bfloat16 numbers, 16 at once."""
-    return platform.machine() == "x86_64" and bool(binding.get_host_cpu_features().get("avx512bf16"))
+    # Not what the machine has, but what numba may use of it: LLVM ends the process over an instruction it may not.
+    return "+avx512bf16" in processor()[2].split(",")
 
 
 class PairedWeight:
