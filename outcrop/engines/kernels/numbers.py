@@ -58,8 +58,9 @@ def _kept(number: Any, like: Any) -> Callable[[Any, Any], Any]:
 
 @_inlined
 def exp(number: Any) -> Any:
-    """e to the power of a number of at most 88, within two units of the last place; 0 from -87 down."""
-    whole = np.floor(max(number, np.float32(-87.0)) * np.float32(1.44269504) + np.float32(0.5))
+    """e to the power of a number of at most 88, within three units of the last place; 0 from -87 down."""
+    # In this order what is no number counts as -87 here: as an integer it would be anything.
+    whole = np.floor(max(np.float32(-87.0), number) * np.float32(1.44269504) + np.float32(0.5))
     # ln 2 in two parts, so that what is left is exact.
     rest = (number - whole * np.float32(0.693359375)) - whole * np.float32(-2.12194440e-4)
     series = np.float32(1.9875691500e-4)
