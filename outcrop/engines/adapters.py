@@ -76,8 +76,8 @@ class Gains:
             owned = [(row, one) for group in few for row, one in _owners(group)]
             if owned:
                 found = [one.thin for _, one in owned if one.thin is not None]
-                outputs = [list(target.outputs.values()) for target in self._targets]
-                self._thin = ThinRows([row for row, _ in owned], found, outputs)
+                maps = [(target.inputs, list(target.outputs.values())) for target in self._targets]
+                self._thin = ThinRows([row for row, _ in owned], found, maps)
         else:
             self._crowds = [group for group in groups if len(group.adapters) == 1]
             self._shelf.hold([group for group in groups if len(group.adapters) > 1])

@@ -128,6 +128,37 @@ def test_a_preparation_that_failed_is_not_taken_for_done(monkeypatch: pytest.Mon
     check(gains, own, parts)
 
 
+@pytest.mark.parametrize("dtype", [SHELVED, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 3, 40])
+def test_a_layer_may_read_a_view(length: int, dtype: torch.dtype) -> None:
+    gains, own = loaded(1, dtype)
+    adapter = next(iter(own))
+    gains.begin(groups([(adapter, length)]), length)
+    x = torch.randn(TARGETS[0].inputs, length).to(dtype).t()
+    found, whole = torch.zeros(2, length, 16, dtype=dtype)
+    gains.add(0, x, found)
+    gains.add(0, x.contiguous(), whole)
+    assert torch.equal(found, whole)
+    assert bool(found.any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_does_not_fit_the_factors_is_not_read(dtype: torch.dtype) -> None:
+    gains, own = loaded(1, dtype)
+    gains.begin(groups([(next(iter(own)), 2)]), 2)
+    other = torch.float32 if dtype == torch.bfloat16 else torch.bfloat16
+    for x, y in (
+        (torch.ones(2, 6, dtype=other), torch.ones(2, 16, dtype=other)),
+        (torch.ones(2, 6, dtype=dtype), torch.ones(2, 16, dtype=other)),
+        (torch.ones(2, 5, dtype=dtype), torch.ones(2, 16, dtype=dtype)),
+        (torch.ones(2, 6, dtype=dtype), torch.ones(2, 15, dtype=dtype)),
+        (torch.ones(2, 6, dtype=dtype), torch.ones(1, 16, dtype=dtype)),
+        (torch.ones(2, 6, dtype=dtype), torch.ones(16, 2, dtype=dtype).t()),
+    ):
+        with pytest.raises(RuntimeError, match="adapters do not"):
+            gains.add(0, x, y)
+
+
 def test_an_adapter_of_other_layers_is_refused() -> None:
     gains, _ = loaded(1)
     with pytest.raises(OutcropError, match="no linear layer head"):

@@ -47,21 +47,35 @@ class Thin:
 class ThinRows:
     """Rows of a step that gain by the kernel, each from its own adapter."""
 
-    def __init__(self, rows: Sequence[int], adapters: Sequence[Thin], outputs: Sequence[Sequence[int]]) -> None:
-        """outputs: of each target, how many numbers each of its layers gives."""
+    def __init__(
+        self, rows: Sequence[int], adapters: Sequence[Thin], maps: Sequence[tuple[int, Sequence[int]]]
+    ) -> None:
+        """maps: of each target, how many numbers it reads and how many each of its layers gives."""
         self._rows = torch.tensor(rows, dtype=torch.int64)
+        self._height = max(rows) + 1
+        # Their factors are read by address: nobody may let go of them while these rows are.
+        self._adapters = tuple(adapters)
+        self._kinds = {factor.dtype for one in adapters for factor in one.held}
         # By target: those of one product lie beside each other.
         self._tables = torch.stack([one.table for one in adapters]).transpose(0, 1).contiguous()
-        self._outputs = [torch.tensor(widths, dtype=torch.int64) for widths in outputs]
+        self._outputs = [torch.tensor(widths, dtype=torch.int64) for _, widths in maps]
+        self._maps = [(inputs, sum(widths)) for inputs, widths in maps]
         self._gains = self._tables[:, :, 0].any(1).tolist()
         self._rank = int(self._tables[:, :, 2:].sum(-1).max())
 
     def add(self, target: int, x: Tensor, y: Tensor) -> None:
-        """Add to rows of y (rows, outputs), in place, what their adapters make of x (rows, inputs)."""
+        """Add to rows of y (rows, outputs), in place, what their adapters make of x (rows, inputs).
+
+        Raises RuntimeError for tensors of other shapes or another dtype than the factors': past them lies anything.
+        """
         if not self._gains[target]:
             return
-        if not (x.is_contiguous() and y.is_contiguous()):
-            raise RuntimeError("adapters' products read and write rows that lie end to end")
+        if (x.shape[1], y.shape[1]) != self._maps[target] or not self._height <= x.shape[0] == y.shape[0]:
+            raise RuntimeError(f"adapters do not map {tuple(x.shape)} to {tuple(y.shape)}")
+        if {x.dtype, y.dtype} != self._kinds or not y.is_contiguous():
+            raise RuntimeError(f"adapters do not read {x.dtype} or do not write {y.dtype}, or not end to end")
+        # Some layers read a view, such as a state-space model's turned over.
+        x = x.contiguous()
         (count,), table, threads = self._rows.shape, self._tables[target], torch.get_num_threads()
         room = x.shape[1] + y.shape[1] + self._rank
         scratch = torch.empty(threads, room, dtype=torch.float32)
