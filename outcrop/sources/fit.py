@@ -17,6 +17,9 @@ DEARER: Final = {"lora": "up to half more computing", "full": "up to a third mor
 """What layers cost that are computed again: a way forward, beside one forward, one back to what came in and, where all
 weights learn, one back to them. Head and optimizer are not done again."""
 
+WORTH: Final = 0.9
+"""Share of what a step takes that must be enough with layers computed again: else that is time for next to nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -29,9 +32,14 @@ class Fit:
     there: Memory
 
     @property
-    def recomputes(self) -> bool:
-        """Whether layers are to be computed again: where they might not fit otherwise, and that can be known."""
+    def tight(self) -> bool:
+        """Whether the step might not fit as it is, where that can be known."""
         return self.plain.known and self.plain.most > self.there.free
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers are to be computed again."""
+        return self.tight and self.again.total <= WORTH * self.plain.total
 
     @property
     def chosen(self) -> Need:

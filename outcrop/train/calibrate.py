@@ -107,8 +107,10 @@ def _recomputed(spec: TrainSpec, plan: Plan, learner: "TextLearner", *, again: b
     from outcrop.train import recompute
 
     if learner.device.type == "cuda":
-        return make_room(spec, plan, learner) is not None
-    return again and recompute.install(learner.model) > 0
+        make_room(spec, plan, learner)
+    elif again:
+        recompute.install(learner.model)
+    return recompute.installed(learner.model)
 
 
 def choose(plan: Plan) -> list[int]:

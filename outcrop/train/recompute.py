@@ -25,6 +25,11 @@ def install(model: Any) -> int:
     return len(layers)
 
 
+def installed(model: Any) -> bool:
+    """Whether install() has been here."""
+    return any("forward" in vars(one) for one in model.modules())
+
+
 def _forward(layer: Callable[..., Any], *given: Any, **more: Any) -> Any:
     if not torch.is_grad_enabled():
         return layer(*given, **more)

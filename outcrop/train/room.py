@@ -35,11 +35,13 @@ def make_room(
     found = fit(spec, look(Path(spec.base), spec.base_name), plan, how, there or allowed(on_gpu=how.on_gpu))
     if found.hopeless and refuse and not how.on_gpu:
         raise OutcropError(_refusal(spec, found, how, shapes(plan)))
-    if not found.recomputes:
+    if not found.tight:
         return None
     from outcrop.train import recompute  # torch is imported where it is needed
 
     what = f"{_step(found.pack)} would hold about {gigabytes(found.plain.total)}, and {_free(found.there)}"
+    if not found.recomputes:
+        return f"{what}: memory may run out"
     if not recompute.install(learner.model):
         name = type(learner.model).__name__
         return f"{what}; {name} has no layers that could be computed again on their way back, so memory may run out"
@@ -69,11 +71,11 @@ def _refusal(spec: TrainSpec, found: Fit, how: Manner, forms: int) -> str:
     if spec.method == "full" and lora <= free:
         ways.insert(0, f"the hyperparameter method=lora, which takes about {gigabytes(lora)}")
     ways += ["smaller weights (`outcrop models use`)", "ending what else uses memory here", "a larger machine"]
+    again = " even with layers that are computed again on their way back" if found.recomputes else ""
     what = "all weights" if spec.method == "full" else "a LoRA adapter"
     return (
         f"Too little memory: to train {what} of {spec.base_name}, {_step(found.pack)} takes about "
-        f"{gigabytes(found.again.total)} even with layers that are computed again on their way back, and "
-        f"{_free(found.there)}. What helps: {'; or '.join(ways)}"
+        f"{gigabytes(found.chosen.total)}{again}, and {_free(found.there)}. What helps: {'; or '.join(ways)}"
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3Config
 
 from outcrop.sources import step
-from outcrop.train import block, causal
+from outcrop.train import block, causal, likelihood
 
 ROOT = Path(__file__).parents[2]
 PLENTY = 1 << 50
@@ -74,3 +74,5 @@ def test_what_is_reckoned_with_is_what_training_does() -> None:
         name.removesuffix("ForCausalLM") for name in step.BLOCKS
     }
     assert (step.KEPT, step.QUERIES) == (causal.KEPT, causal.BLOCK)
+    assert {"cpu": likelihood.CPU.rows, "gpu": likelihood.GPU.rows} == step.ROWS
+    assert likelihood.LEARNING == step.LEARNING

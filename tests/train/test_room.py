@@ -21,6 +21,7 @@ from outcrop.records import TrainSpec
 from outcrop.sources.fit import Fit, fit
 from outcrop.sources.look import look
 from outcrop.sources.memory import Memory, gigabytes
+from outcrop.train import recompute
 from outcrop.train.memory import allowed
 from outcrop.train.room import make_room, manner_of
 from outcrop.train.text import TextLearner, load_learner
@@ -28,14 +29,16 @@ from tests.train.work import Start, small_job
 
 TIGHT = """
 import sys
+from outcrop.sources import fit
 from outcrop.sources.memory import Memory
 from outcrop.train import room
 from outcrop.train.leave import leave
 from outcrop.train.run import main
+fit.WORTH = 1.0
 room.allowed = lambda on_gpu: Memory(int(sys.argv[2]), 10**10)
 leave(main([sys.argv[1]]))
 """
-"""A training child that believes that it may have so many bytes."""
+"""A training child that believes that it may have so many bytes, and that whatever is spared is worth it."""
 
 
 def plan_of(lengths: list[int], batch_size: int) -> Plan:
@@ -74,11 +77,9 @@ def fit_of(base: Path, plan: Plan, learner: TextLearner, method: str = "lora") -
 def test_a_step_that_fits_is_left_as_it_is(base: Path) -> None:
     plan = plan_of([900] * 6, 4)
     learner = learner_of(base, plan)
-    layer = learner.model.base_model.layers[0]
-    before = layer.forward
     found = fit_of(base, plan, learner)
     assert make_room(spec_of(base), plan, learner, there=Memory(found.plain.most, 1 << 40)) is None
-    assert layer.forward == before
+    assert not recompute.installed(learner.model)
 
 
 def test_one_that_does_not_is_made_to_and_the_log_says_what_that_costs(base: Path) -> None:
@@ -92,10 +93,21 @@ def test_one_that_does_not_is_made_to_and_the_log_says_what_that_costs(base: Pat
         f"and {gigabytes(found.again.most)} of 8.0 GB are free for it: layers are computed again on their way back, "
         f"which takes about {gigabytes(found.again.total)} and up to half more computing, and changes no result"
     )
+    assert recompute.installed(learner.model)
     again = learner_of(base, plan)
     doubtful = make_room(spec_of(base), plan, again, there=Memory(found.again.total, 8 * 10**9))
     assert doubtful is not None
     assert doubtful.endswith("; memory may run out all the same")
+
+
+def test_layers_are_not_computed_again_for_next_to_nothing(base: Path) -> None:
+    plan = plan_of([12] * 6, 4)
+    learner = learner_of(base, plan)
+    found = fit_of(base, plan, learner)
+    said = make_room(spec_of(base), plan, learner, there=Memory(found.plain.total, 1 << 40))
+    assert said is not None
+    assert said.endswith("are free for it: memory may run out")
+    assert not recompute.installed(learner.model)
 
 
 def test_one_that_cannot_is_refused_with_what_helps(base: Path) -> None:
