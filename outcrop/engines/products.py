@@ -50,8 +50,8 @@ class Product:
 
 def _is_paired(weight: Tensor) -> bool:
     """True where our kernel multiplies by this weight."""
-    fits = weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and weight.shape[1] % 2 == 0
-    return fits and supported()
+    fits = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return fits and weight.shape[1] > 0 and weight.shape[1] % 2 == 0 and supported()
 
 
 def _by_onednn(laid: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:

@@ -120,6 +120,19 @@ def test_a_product_of_what_is_no_number_is_none() -> None:
     assert found[0].tolist() == [8.0] * 69 + [float("inf")]
 
 
+@pytest.mark.skipif(not supported(), reason="the processor does not multiply pairs of bfloat16 numbers")
+def test_a_product_reads_what_fits_its_weight_only() -> None:
+    product = PairedWeight(torch.ones(70, 8).bfloat16(), None)
+    for other in (torch.ones(5, 6).bfloat16(), torch.ones(5, 8), torch.ones(5, 8).half()):
+        with pytest.raises(RuntimeError, match="do not meet 8 in bfloat16"):
+            product(other)
+    # At an odd place of memory, and turned over.
+    flat = torch.arange(41).bfloat16()
+    assert torch.equal(product(flat[1:].view(5, 8)), flat[1:].view(5, 8).sum(1, keepdim=True).expand(5, 70))
+    assert torch.equal(product(flat[1:].view(8, 5).t()), flat[1:].view(8, 5).sum(0)[:, None].expand(5, 70))
+    assert product(flat[:0].view(0, 8)).shape == (0, 70)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 8), (16, 512), (300, 130)])
 @pytest.mark.parametrize("adds", [True, False])

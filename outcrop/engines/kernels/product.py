@@ -35,7 +35,7 @@ class PairedWeight:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._outputs, self._inputs = weight.shape
         columns = -(-self._outputs // WIDE) * WIDE
-        # torch aligns what it allocates by a line.
+        # torch aligns what it allocates by a line, so that no vector lies on two of them.
         self._laid = torch.zeros(columns // LANES, self._inputs // 2, LANES, 2, dtype=torch.bfloat16)
         whole = self._outputs // LANES
         apart = weight[: whole * LANES].reshape(whole, LANES, self._inputs // 2, 2)
@@ -48,9 +48,11 @@ class PairedWeight:
             self._bias[: self._outputs] = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(rows, inputs) bfloat16 to (rows, outputs)."""
+        """(rows, inputs) bfloat16 to (rows, outputs); raises RuntimeError for other tensors, as torch does."""
+        rows, inputs = x.shape
+        if inputs != self._inputs or x.dtype != torch.bfloat16:
+            raise RuntimeError(f"{tuple(x.shape)} numbers in {x.dtype} do not meet {self._inputs} in bfloat16")
         x = x.contiguous()
-        rows = x.shape[0]
         found = x.new_empty(rows, self._outputs)
         threads = torch.get_num_threads()
         spare = torch.empty(threads, MANY, WIDE, dtype=torch.bfloat16)

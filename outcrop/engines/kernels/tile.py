@@ -60,9 +60,9 @@ class _Writer:
         pair.add_incoming(self._long(0), before)
         sums = [[to.phi(_FLOATS) for _ in range(VECTORS)] for _ in range(self._height)]
         to.call(*prefetch(to, to.add(ahead, to.shl(pair, self._long(6)))))
-        columns = [self._load(to.add(one, to.shl(pair, self._long(6))), _WORDS, 64) for one in weights]
+        columns = [self._load(to.add(one, to.shl(pair, self._long(6))), _WORDS, 4) for one in weights]
         for row, read in zip(sums, reads, strict=True):
-            numbers = self._spread(self._load(to.add(read, to.shl(pair, self._long(2))), _WORD, 4))
+            numbers = self._spread(self._load(to.add(read, to.shl(pair, self._long(2))), _WORD, 2))
             for number, (total, column) in enumerate(zip(row, columns, strict=True)):
                 added = self._product(total, numbers, column)
                 total.add_incoming(begun[number], before)
