@@ -45,8 +45,10 @@ def keep(batch: Batch, layer: Layer, key: Tensor, value: Tensor) -> None:
 def attend(batch: Batch, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
     """What each row of query (rows, heads, d) sees of its own sequence, whose keys and values the cache holds.
 
-    Returns (rows, heads, d of values) in query's dtype.
+    Returns (rows, heads, d of values) in query's dtype. Raises RuntimeError where d or the heads are not the cache's.
     """
+    if query.shape[2] != layer[0].shape[2] or query.shape[1] % layer[0].shape[0]:
+        raise RuntimeError(f"queries {tuple(query.shape)} do not meet keys {tuple(layer[0].shape)}")
     asked = query.to(layer[0].dtype)
     pieces = [_singles(batch, layer, rule, asked[: batch.single])] if batch.single else []
     pieces += [_chunk(batch, chunk, layer, rule, asked) for chunk in batch.chunks]

@@ -85,6 +85,11 @@ class Batch:
         return sum(len(part.tokens) for part in self.parts)
 
     @cached_property
+    def reaches(self) -> int:
+        """The first place of the cache behind all that the rows read or write."""
+        return max(part.place + part.end for part in self.parts)
+
+    @cached_property
     def single(self) -> int:
         """How many rows read one token: the first ones."""
         return sum(len(part.tokens) == 1 for part in self.parts)

@@ -74,6 +74,8 @@ def is_like(model: Any) -> bool:
         and config.hidden_act == "silu"
         and (config.rope_parameters or {}).get("rope_type", "default") in STEADY
         and all(type(layer.mlp.gate_proj) is nn.Linear for layer in model.model.layers)
+        # Kernels read all of it as one.
+        and len({one.dtype for one in model.parameters()}) == 1
     )
 
 
@@ -104,7 +106,12 @@ class LeanModel:
         self._head = Product(model.lm_head.weight, model.lm_head.bias)
 
     def run(self, batch: Batch, cache: Cache) -> Tensor:
-        """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it."""
+        """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it.
+
+        Raises RuntimeError for rows beyond the cache: kernels do not look where they write.
+        """
+        if batch.reaches > cache.size:
+            raise RuntimeError(f"rows reach to place {batch.reaches} of a cache of {cache.size}")
         self.gains.begin(batch.groups, batch.rows)
         hidden, added = embedding(batch.ids, self._table), None
         turns = self._turns(hidden, batch.positions)

@@ -43,3 +43,13 @@ def test_a_chunk_in_bfloat16(
     assert found.dtype == torch.bfloat16
     # Shares and answers are rounded once each, by 2^-9 at most; scores in bfloat16 were off by 0.01 here.
     assert (found.double() - truth).norm() < 0.004 * truth.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("shape", [(4, 24), (3, 16)])
+def test_queries_that_do_not_fit_the_keys_are_refused(dtype: torch.dtype, rows: int, shape: tuple[int, int]) -> None:
+    layer = torch.zeros(2, 2, 300, 16, dtype=dtype).unbind()
+    batch = Batch([Part([1] * rows, 0, 0)], CPU)
+    with pytest.raises(RuntimeError, match="do not meet keys"):
+        attend(batch, layer, Rule(1.0), torch.zeros(rows, *shape, dtype=dtype))

@@ -26,6 +26,8 @@ from transformers import (
 
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines import host, models
+from outcrop.engines.batch import Batch, Part
+from outcrop.engines.cache import Cache
 from outcrop.engines.sequence import Output
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
@@ -200,6 +202,28 @@ def test_no_way_rounds_worse_than_transformers_does(tiny_llama: Path) -> None:
     for way in ("lean", "packed", "alone"):
         ours = rounding(told(load_model(tiny_llama, "bfloat16"), encoder, way), exact)
         assert ours < 2 * theirs, way
+
+
+def test_weights_of_two_dtypes_do_not_run_lean(tiny_llama: Path) -> None:
+    model = load_model(tiny_llama, "bfloat16")
+    model.model.norm.weight.data = model.model.norm.weight.data.float()
+    with pytest.raises(OutcropError, match="none of those that run lean"):
+        models.choose(model, "lean")
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("way", ["lean", "packed"])
+def test_rows_beyond_the_cache_are_never_written(way: str, length: int, tiny_llama: Path) -> None:
+    model = models.choose(load_model(tiny_llama, "float32"), way)
+    cache = Cache(64, model.shapes, model.dtype, model.device)
+    for place, fits in ((64 - length, True), (65 - length, False), (10**9, False)):
+        batch = Batch.of([Part([3] * length, 0, place)], model.device)
+        with torch.inference_mode():
+            if fits:
+                assert bool(model.run(batch, cache).isfinite().all())
+                continue
+            with pytest.raises((RuntimeError, IndexError)):
+                model.run(batch, cache)
 
 
 def test_a_way_that_cannot_be_gone_is_refused(tiny_llama: Path) -> None:
