@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines import host, models
+from outcrop.engines import host, kernels, models
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache
 from outcrop.engines.sequence import Output
@@ -159,6 +159,15 @@ def test_the_way_taken_says_what_transformers_says(kind: Path, tmp_path: Path) -
     asked = [(name, number) for number in range(len(TEXTS)) for name in answers]
     found = made(engine, [(name, TEXTS[number]) for name, number in asked])
     assert found == [answers[name][number] for name, number in asked]
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3", "gemma2"], indirect=True)
+def test_so_it_does_where_no_kernel_reads_its_tensors(
+    kind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: torch's own operations, single rows of many lengths gathered, adapters of single rows on a shelf."""
+    monkeypatch.setattr(kernels, "run", lambda device, dtype: False)
+    test_the_way_taken_says_what_transformers_says(kind, tmp_path)
 
 
 def told(model: Any, encoder: Encoder, way: str) -> torch.Tensor:
