@@ -41,6 +41,9 @@ class Thin:
             ranks = [0 if pair is None else pair[0].shape[0] for pair in layers]
             table[place, : 2 + len(ranks)] = torch.tensor([a.data_ptr(), b.data_ptr(), *ranks])
             held += [a, b]
+        if held:
+            # Compiled while an adapter is loaded, not while its first answer waits.
+            _kernel(held[0].dtype == torch.bfloat16)
         return cls(table, tuple(held))
 
 
