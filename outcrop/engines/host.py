@@ -24,8 +24,10 @@ import torch
 from outcrop.children import ENGINE_KEY
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.http import EngineHttp
+from outcrop.engines.kernels import native
 from outcrop.engines.models import WAYS, NotLean
 from outcrop.engines.text import TextEngine
+from outcrop.engines.threads import Threads
 from outcrop.errors import OutcropError
 from outcrop.listen import Listener, Port
 from outcrop.records import Prompt
@@ -33,8 +35,8 @@ from outcrop.sources import memory
 from outcrop.sources.look import look
 from outcrop.weights import choose_dtype, load_config, load_model, require_steps
 
-ONE_THREAD_BELOW: Final = 100_000_000
-"""Parameters under which one core is fastest for one token at a time: others would wait longer than they compute."""
+SMALL: Final = 100_000_000
+"""Parameters under which a step of answers alone gets one core: the others carry those answers to their callers."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -47,7 +49,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--ready", type=Path, required=True, help="file to write once it serves")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--threads", type=int, default=0, help="0: by the size of the model")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores, or one where a small model answers")
     parser.add_argument("--running", type=int, default=64, help="sequences that run at once")
     parser.add_argument("--waiting", type=int, default=256, help="requests kept beyond those")
     parser.add_argument("--step-tokens", type=int, default=0, help="rows that a step reads; 0: by the device")
@@ -68,8 +70,11 @@ def load(options: argparse.Namespace) -> TextEngine:
         memory.require_serving(seen, str(options.weights), dtype.itemsize, memory.here())
     engine = _fastest(options, device) if options.way == "auto" else _over(options, device, options.way)
     print(f"{options.weights} runs {engine.way}{engine.why and f': {engine.why}'}", file=sys.stderr)
-    small = engine.parameters < ONE_THREAD_BELOW
-    torch.set_num_threads(options.threads or (1 if small else os.cpu_count() or 1))
+    cores = len(os.sched_getaffinity(0))
+    small = engine.parameters < SMALL
+    engine.threads = Threads(options.threads or cores, options.threads or (1 if small else cores))
+    if engine.threads.prompts > 1 and not native.threaded():
+        print("no OpenMP was found beside torch: kernels run on one core", file=sys.stderr)
     outputs: list[str | None] = []
     engine.submit(options.name, Prompt("a", max_tokens=1, temperature=0), lambda output: outputs.append(output.failure))
     while not outputs:

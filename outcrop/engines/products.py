@@ -1,8 +1,9 @@
 """Frozen linear layers laid out once for the machine: for our own kernel, as oneDNN wants them, or as they are.
 
-bfloat16 goes through our kernel where the processor has the instruction for it. Elsewhere on x86 CPUs oneDNN's layout:
-torch's own linear layer has oneDNN reorder a bfloat16 weight at every call, and takes another library for float32: laid
-out beforehand, 16 rows take 1.6 and 2.5 times less (EPYC of Zen 5, one core, torch 2.13). Knows tensors only.
+bfloat16 goes through our kernel where the processor has the instruction for it, and no larger ones. Elsewhere on x86
+CPUs oneDNN's layout: torch's own linear layer has oneDNN reorder a bfloat16 weight at every call, and takes another
+library for float32; laid out beforehand, 16 rows take 1.6 and 2.5 times less (EPYC of Zen 5, one core, torch 2.13).
+Knows tensors only.
 """
 
 import platform
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from outcrop.engines.kernels.product import PairedWeight, supported
+from outcrop.engines.kernels.product import PairedWeight, pays
 
 ROWS: Final = 16
 """For how many rows oneDNN is asked to lay out a weight; the layout for 1 to 512 was the same where it was measured."""
@@ -51,7 +52,7 @@ class Product:
 def _is_paired(weight: Tensor) -> bool:
     """True where our kernel multiplies by this weight."""
     fits = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    return fits and weight.shape[1] > 0 and weight.shape[1] % 2 == 0 and supported()
+    return fits and weight.shape[1] > 0 and weight.shape[1] % 2 == 0 and pays()
 
 
 def _by_onednn(laid: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:

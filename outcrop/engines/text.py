@@ -32,6 +32,7 @@ from outcrop.engines.sequence import (
     Sequence,
     UnknownModel,
 )
+from outcrop.engines.threads import Threads
 from outcrop.errors import OutcropError
 from outcrop.lora import LoraAdapter
 from outcrop.records import Prompt
@@ -64,6 +65,8 @@ class TextEngine:
         way: str = "auto",
     ) -> None:
         self.name = name
+        self.threads: Threads | None = None
+        """How many cores its steps get; None: as many as torch was told."""
         self.parameters = count_parameters(model)
         self._encoder = encoder
         self._ends = _end_tokens(model, encoder)
@@ -215,6 +218,8 @@ class TextEngine:
     def _run(self, parts: dict[Sequence, Part]) -> None:
         """One pass. Where it fails each sequence is tried alone, so that a fault ends the one that brings it."""
         batch = Batch.of(list(parts.values()), self._model.device)
+        if self.threads is not None:
+            self.threads.begin(batch.rows)
         try:
             with torch.inference_mode():
                 logits = self._model.run(batch, self._cache)

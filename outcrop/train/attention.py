@@ -149,6 +149,9 @@ def failing(  # noqa: PLR0917
             exact = outcome(torch.float32, partial(by_length, **how))
             try:
                 found = outcome(dtype, partial(varlen.attention, **how, by=kernel))
+            except (torch.AcceleratorError, torch.OutOfMemoryError):
+                # A lost device, or one that is full at this moment, says nothing of the kernel.
+                raise
             except (RuntimeError, TypeError, ValueError) as fault:
                 return f"varlen_attn of torch {torch.__version__} fails here: {str(fault).splitlines()[0]}"
         apart = max(

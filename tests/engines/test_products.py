@@ -12,7 +12,7 @@ from outcrop.engines.products import Product
 @pytest.mark.parametrize("inputs", [48, 33])
 def test_products(kernel: bool, dtype: torch.dtype, inputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernel:
-        monkeypatch.setattr(products, "supported", lambda: False)
+        monkeypatch.setattr(products, "pays", lambda: False)
     torch.manual_seed(inputs)
     some = [torch.randn(outputs, inputs).to(dtype) for outputs in (40, 24)]
     biases = [torch.randn(len(one)).to(dtype) for one in some]

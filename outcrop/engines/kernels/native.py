@@ -110,6 +110,11 @@ def _openmp() -> Any:
 _parallel: Final = _openmp()
 
 
+def threaded() -> bool:
+    """False where kernels run on one thread, whatever they are asked: nobody has OpenMP's entry."""
+    return _parallel is not None
+
+
 def _pointer(kind: Any) -> Any:
     """An intrinsic that takes an address for a pointer to numbers of a kind."""
 

@@ -29,6 +29,12 @@ def supported() -> bool:
     return "+avx512bf16" in processor()[2].split(",")
 
 
+@cache
+def pays() -> bool:
+    """True where PairedWeight is the fastest product: not on processors with whole tiles (AMX), which oneDNN uses."""
+    return supported() and "+amx-bf16" not in processor()[2].split(",")
+
+
 class PairedWeight:
     """A weight (outputs, inputs), inputs even, laid out for tiles: (columns / 16, inputs / 2, 16, 2)."""
 
