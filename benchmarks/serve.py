@@ -32,6 +32,7 @@ from rich.table import Table
 from benchmarks.machine import machine
 from benchmarks.serve_load import LOAD_LEVEL, spread
 from benchmarks.serve_models import MODELS, Asked, describe, make_adapters, make_model, make_prompts
+from outcrop.commands.options import SPIN_COUNT
 from outcrop.weights import choose_dtype, load_config
 
 RIVALS: Final = Path(__file__).parent / "rivals"
@@ -111,10 +112,11 @@ def prepare(name: str, home: Path, options: argparse.Namespace) -> Bench:
     return Bench(name, folder, dtype, prompts)
 
 
-def call(command: list[str], log: Path) -> None:
+def call(command: list[str], log: Path, **environment: str) -> None:
     """Run a child to its end; raises SystemExit with the last of what it wrote."""
+    told = environment | os.environ
     with log.open("w") as output:
-        done = subprocess.run(command, stdout=output, stderr=output, timeout=LONGEST, check=False)
+        done = subprocess.run(command, stdout=output, stderr=output, timeout=LONGEST, env=told, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:4])} … failed:\n{log.read_text()[-3000:]}")
 
@@ -127,7 +129,8 @@ def run(side: str, bench: Bench, home: Path, options: argparse.Namespace) -> dic
     files = [str(model), work, str(out)]
     if side in OURS:
         extra = ["32"] if side == "control" and options.quick else []
-        call([sys.executable, "-m", script, *files, *extra], home / "log.txt")
+        # As `outcrop serve` has it for its engines; peers run as they come, alone on the machine.
+        call([sys.executable, "-m", script, *files, *extra], home / "log.txt", GOMP_SPINCOUNT=SPIN_COUNT)
     else:
         python = options.openvino if side == "openvino" else options.rivals
         told = {"dtype": bench.dtype, **settings}
@@ -268,8 +271,6 @@ def result(benches: list[Bench], options: argparse.Namespace, rounds: int, load:
 def main() -> None:
     """Run every side in turn, round by round, and write the result."""
     options, console = asked(), Console()
-    # Two threads on two cores: a thread that spins while it waits takes the other one's core.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     load = [os.getloadavg()[0]]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip

@@ -34,6 +34,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from benchmarks.machine import machine
 from outcrop.catalog.catalog import Catalog
+from outcrop.commands.options import SPIN_COUNT
 from outcrop.train import flops
 
 RIVALS: Final = Path(__file__).parent / "rivals"
@@ -176,7 +177,12 @@ def run(name: str, base: Path, examples: Path, out: Path, *, settings: dict[str,
     began = time.time()
     with log.open("w") as output:
         done = subprocess.run(
-            [*command, str(base), str(examples), str(out), told], stdout=output, stderr=output, check=False
+            [*command, str(base), str(examples), str(out), told],
+            stdout=output,
+            stderr=output,
+            # As `outcrop serve` has it for its jobs; peers run as they come, alone on the machine.
+            env=({"GOMP_SPINCOUNT": SPIN_COUNT} if script == "ours" else {}) | os.environ,
+            check=False,
         )
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{log.read_text()[-3000:]}")
@@ -198,7 +204,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS))
     parser.add_argument("--quick", action="store_true", help="one round of few steps, nothing is written")
     options = parser.parse_args()
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     chosen = options.task or ("long" if options.model == "8b" else "lora")
     task = replace(TASKS[chosen], batch=2) if options.quick else TASKS[chosen]
     steps = 5 if options.quick else options.steps or task.steps
