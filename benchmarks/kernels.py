@@ -22,9 +22,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.machine import machine
 from outcrop.engines import plain
-from outcrop.engines.kernels import attention, chunk, rows
-from outcrop.engines.kernels.peaks import peaks
-from outcrop.engines.kernels.product import PairedWeight, supported
+from outcrop.kernels import attention, chunk, rows
+from outcrop.kernels.peaks import peaks
+from outcrop.kernels.product import PairedWeight, supported
 
 RESULT: Final = Path(__file__).parent / "results" / "kernels.json"
 HIDDEN, INNER, VOCABULARY, LAYERS = 512, 1536, 32_001, 8

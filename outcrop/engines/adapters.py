@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from outcrop.engines import kernels
-from outcrop.engines.kernels.thin import Thin, ThinRows
 from outcrop.engines.loaded import Group, Loaded, Pair, Target
 from outcrop.engines.shelf import Shelf
 from outcrop.errors import OutcropError
+from outcrop.kernels.thin import Thin, ThinRows
 from outcrop.lora import Factors, LoraAdapter
 
 CROWD: Final = 32

@@ -13,9 +13,9 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from outcrop.engines import kernels
 from outcrop.engines.batch import Batch, Chunk
-from outcrop.engines.kernels.attention import attend as single_rows
-from outcrop.engines.kernels.chunk import attend as several_rows
-from outcrop.engines.kernels.chunk import fits as several_fit
+from outcrop.kernels.attention import attend as single_rows
+from outcrop.kernels.chunk import attend as several_rows
+from outcrop.kernels.chunk import fits as several_fit
 from outcrop.precision import products_of
 
 BLOCK: Final = 128

@@ -24,11 +24,11 @@ import torch
 from outcrop.children import ENGINE_KEY
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.http import EngineHttp
-from outcrop.engines.kernels import native
 from outcrop.engines.models import WAYS, NotLean
 from outcrop.engines.text import TextEngine
 from outcrop.engines.threads import Threads
 from outcrop.errors import OutcropError
+from outcrop.kernels import native
 from outcrop.listen import Listener, Port
 from outcrop.records import Prompt
 from outcrop.sources import memory

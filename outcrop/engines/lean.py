@@ -17,9 +17,9 @@ from outcrop.engines.attention import Layer as Kept
 from outcrop.engines.attention import Rule, attend
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
-from outcrop.engines.kernels import rows
 from outcrop.engines.loaded import Target
 from outcrop.engines.products import Product
+from outcrop.kernels import rows
 
 KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 

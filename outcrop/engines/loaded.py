@@ -9,7 +9,7 @@ from typing import Final
 
 from torch import Tensor
 
-from outcrop.engines.kernels.thin import Thin
+from outcrop.kernels.thin import Thin
 
 MANY: Final = 4
 """Rows of one adapter from which a product of their own is faster than their share of the batched one."""

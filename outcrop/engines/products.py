@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from outcrop.engines.kernels.product import PairedWeight, pays
+from outcrop.kernels.product import PairedWeight, pays
 
 ROWS: Final = 16
 """For how many rows oneDNN is asked to lay out a weight; the layout for 1 to 512 was the same where it was measured."""

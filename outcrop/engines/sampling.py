@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from outcrop.engines import kernels
-from outcrop.engines.kernels.peaks import peaks
+from outcrop.kernels.peaks import peaks
 
 BLOCK: Final = 256
 """Tokens whose weights are summed before any of them is looked at: adding up each of 150,000 takes ten times longer."""

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from outcrop.engines.kernels import DTYPES, attention, chunk, peaks, product, rows
-from outcrop.engines.kernels.thin import Thin, ThinRows
+from outcrop.kernels import DTYPES, attention, chunk, peaks, product, rows
+from outcrop.kernels.thin import Thin, ThinRows
 
 PAGE = mmap.PAGESIZE
 SIDES = ("before", "behind")

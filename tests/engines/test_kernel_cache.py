@@ -9,7 +9,7 @@ import pytest
 
 GATES = """
 import torch
-from outcrop.engines.kernels import rows
+from outcrop.kernels import rows
 print([rows.gate(torch.tensor([[3.0, 2.0]], dtype=kind)).item() for kind in (torch.float32, torch.bfloat16)])
 """
 PRODUCT = """

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from outcrop.engines import plain
-from outcrop.engines.kernels import DTYPES, chunk, rows
-from outcrop.engines.kernels.attention import attend
-from outcrop.engines.kernels.peaks import peaks
-from outcrop.engines.kernels.product import PairedWeight, supported
+from outcrop.kernels import DTYPES, chunk, rows
+from outcrop.kernels.attention import attend
+from outcrop.kernels.peaks import peaks
+from outcrop.kernels.product import PairedWeight, supported
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 2**-8}
 """Of a number's size: rounding in float32, and once to bfloat16."""
@@ -191,7 +191,7 @@ def test_turns(dtype: torch.dtype, normed: bool, count: int) -> None:
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
-    told = "import torch; from outcrop.engines.kernels import rows; print(rows.gate(torch.tensor([[3.0, 2.0]])).item())"
+    told = "import torch; from outcrop.kernels import rows; print(rows.gate(torch.tensor([[3.0, 2.0]])).item())"
     (tmp_path / "shut").touch()  # a file stands where the folder would be made
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "shut" / "kernels")}
     done = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)

@@ -13,10 +13,10 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, as_float, bits, floats, halves, real, take, words
-from outcrop.engines.kernels.numbers import exp, kept, ordered
-from outcrop.engines.kernels.product import WIDE, supported
-from outcrop.engines.kernels.tile import LANES, MANY, exact
+from outcrop.kernels.native import THREAD, UNIT, Kernel, as_float, bits, floats, halves, real, take, words
+from outcrop.kernels.numbers import exp, kept, ordered
+from outcrop.kernels.product import WIDE, supported
+from outcrop.kernels.tile import LANES, MANY, exact
 
 BLOCK: Final = 32
 """Rows of a head that a thread takes at a time."""

@@ -11,7 +11,7 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import UNIT, Kernel, longs, shorts, take, words
+from outcrop.kernels.native import UNIT, Kernel, longs, shorts, take, words
 
 BLOCK: Final = 512
 """Numbers of which the largest is found before any of them is looked at."""

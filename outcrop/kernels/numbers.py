@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from outcrop.engines.kernels.native import FAST, as_bits, as_float
+from outcrop.kernels.native import FAST, as_bits, as_float
 
 _inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
 

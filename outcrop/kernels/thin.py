@@ -14,8 +14,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import LINE, THREAD, UNIT, Kernel, fetch, floats, halves, longs, take
-from outcrop.engines.kernels.numbers import kept, read
+from outcrop.kernels.native import LINE, THREAD, UNIT, Kernel, fetch, floats, halves, longs, take
+from outcrop.kernels.numbers import kept, read
 
 
 @dataclass(frozen=True, slots=True, eq=False)

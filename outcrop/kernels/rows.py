@@ -13,8 +13,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import UNIT, Kernel, bits, floats, halves, longs, real, take
-from outcrop.engines.kernels.numbers import exp, kept, read
+from outcrop.kernels.native import UNIT, Kernel, bits, floats, halves, longs, real, take
+from outcrop.kernels.numbers import exp, kept, read
 
 WORTH: Final = 1 << 15
 """Numbers under which waking a second thread takes longer than doing it alone."""

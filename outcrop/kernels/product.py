@@ -12,8 +12,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import THREAD, UNIT, Kernel, halves, processor, take
-from outcrop.engines.kernels.tile import FEW, LANES, MANY, VECTORS, few, many
+from outcrop.kernels.native import THREAD, UNIT, Kernel, halves, processor, take
+from outcrop.kernels.tile import FEW, LANES, MANY, VECTORS, few, many
 
 WIDE: Final = LANES * VECTORS
 """Columns of a tile."""

@@ -12,8 +12,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.engines.kernels.native import LINE, THREAD, UNIT, Kernel, bits, fetch, floats, halves, longs, real, take
-from outcrop.engines.kernels.numbers import exp, kept, read
+from outcrop.kernels.native import LINE, THREAD, UNIT, Kernel, bits, fetch, floats, halves, longs, real, take
+from outcrop.kernels.numbers import exp, kept, read
 
 
 def attend(

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from outcrop.engines.kernels.native import prefetch
+from outcrop.kernels.native import prefetch
 
 LANES: Final = 16
 """Columns of a vector."""
