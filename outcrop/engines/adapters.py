@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from outcrop.engines import kernels
+from outcrop import kernels
 from outcrop.engines.loaded import Group, Loaded, Pair, Target
 from outcrop.engines.shelf import Shelf
 from outcrop.errors import OutcropError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
-from outcrop.engines import kernels
+from outcrop import kernels
 from outcrop.engines.batch import Batch, Chunk
 from outcrop.kernels.attention import attend as single_rows
 from outcrop.kernels.chunk import attend as several_rows

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from outcrop.engines import kernels, plain
+from outcrop import kernels
+from outcrop.engines import plain
 from outcrop.engines.adapters import Gains
 from outcrop.engines.attention import Layer as Kept
 from outcrop.engines.attention import Rule, attend

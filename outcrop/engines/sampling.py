@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from outcrop.engines import kernels
+from outcrop import kernels
 from outcrop.kernels.peaks import peaks
 
 BLOCK: Final = 256
