@@ -24,8 +24,9 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from outcrop import kernels
 from outcrop.datasets.tokens import Encoder
-from outcrop.engines import host, kernels, models
+from outcrop.engines import host, models
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache
 from outcrop.engines.sequence import Output
