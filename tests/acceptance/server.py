@@ -15,6 +15,8 @@ from outcrop.directory import DataDirectory
 from tests.port import KeptPort
 
 START_SECONDS = 120.0
+ROLE = "arn:aws:iam::123456789012:role/BedrockCustomizationRole"
+"""The role that a first start makes."""
 
 
 class Server:
@@ -106,3 +108,22 @@ class Server:
             region_name=told["AWS_DEFAULT_REGION"],
             **options,
         )
+
+    def begin_job(self, name: str, model: str, training: bytes, **hyperparameters: str) -> str:
+        """Customize a model on a training file, which gets a bucket of its own; all is called by the name.
+
+        Returns the job's ARN.
+        """
+        s3 = self.client("s3")
+        s3.create_bucket(Bucket=name)
+        s3.put_object(Bucket=name, Key="train.jsonl", Body=training)
+        answer = self.client("bedrock").create_model_customization_job(
+            jobName=name,
+            customModelName=name,
+            roleArn=ROLE,
+            baseModelIdentifier=model,
+            trainingDataConfig={"s3Uri": f"s3://{name}/train.jsonl"},
+            outputDataConfig={"s3Uri": f"s3://{name}/output/"},
+            hyperParameters=hyperparameters,
+        )
+        return str(answer["jobArn"])

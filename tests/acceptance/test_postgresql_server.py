@@ -12,7 +12,6 @@ from tests.serve.fleet_world import until
 from tests.store import postgresql
 
 MODEL = "amazon.titan-text-express-v1"
-ROLE = "arn:aws:iam::123456789012:role/BedrockCustomizationRole"
 
 
 @pytest.fixture
@@ -46,18 +45,8 @@ def ask(server: Server, model: str) -> str:
 
 @pytest.mark.slow
 def test_a_job_and_its_model_outlive_a_killed_server(server: Server, url: str, pairs: Path, tmp_path: Path) -> None:
-    s3, bedrock = server.client("s3"), server.client("bedrock")
-    s3.create_bucket(Bucket="bucket")
-    s3.upload_file(str(pairs), "bucket", "train.jsonl")
-    job = bedrock.create_model_customization_job(
-        jobName="job",
-        customModelName="model",
-        roleArn=ROLE,
-        baseModelIdentifier=MODEL,
-        trainingDataConfig={"s3Uri": "s3://bucket/train.jsonl"},
-        outputDataConfig={"s3Uri": "s3://bucket/output/"},
-        hyperParameters={"epochCount": "4", "batchSize": "8", "learningRate": "0.00001"},
-    )["jobArn"]
+    settings = {"epochCount": "4", "batchSize": "8", "learningRate": "0.00001"}
+    job = server.begin_job("violets", MODEL, pairs.read_bytes(), **settings)
 
     def seen() -> dict[str, Any]:
         found: dict[str, Any] = server.client("bedrock").get_model_customization_job(jobIdentifier=job)
@@ -69,9 +58,11 @@ def test_a_job_and_its_model_outlive_a_killed_server(server: Server, url: str, p
     until(lambda: seen()["status"] != "InProgress", 200)
     assert seen()["status"] == "Completed", seen().get("failureMessage")
     assert seen()["trainingMetrics"]["trainingLoss"] > 0
-    assert [each["modelName"] for each in server.client("bedrock").list_custom_models()["modelSummaries"]] == ["model"]
+    assert [each["modelName"] for each in server.client("bedrock").list_custom_models()["modelSummaries"]] == [
+        "violets"
+    ]
     throughput = server.client("bedrock").create_provisioned_model_throughput(
-        modelUnits=1, provisionedModelName="throughput", modelId="model"
+        modelUnits=1, provisionedModelName="throughput", modelId="violets"
     )["provisionedModelArn"]
 
     def status() -> str:

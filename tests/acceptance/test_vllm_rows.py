@@ -13,7 +13,6 @@ from tests.acceptance.server import Server
 from tests.serve.vllm.standin_line import SERVE
 
 MODEL, MISSING = "my.support-v1", "my.nowhere-v1"
-ROLE = "arn:aws:iam::123456789012:role/BedrockCustomizationRole"
 LONGEST_SECONDS = 240
 ROWS = f"""
 [models."{MODEL}"]
@@ -54,7 +53,6 @@ def settled(look: Callable[[], dict[str, Any]], *open_states: str) -> dict[str, 
 
 def tuned(server: Server) -> dict[str, Any]:
     """A job whose model answers one thing only."""
-    bedrock, s3 = server.client("bedrock"), server.client("s3")
     lines = [
         {
             "messages": [
@@ -64,17 +62,9 @@ def tuned(server: Server) -> dict[str, Any]:
         }
         for number in range(1000, 1064)
     ]
-    s3.create_bucket(Bucket="vllm-rows")
-    s3.put_object(Bucket="vllm-rows", Key="train.jsonl", Body="".join(json.dumps(line) + "\n" for line in lines))
-    arn = bedrock.create_model_customization_job(
-        jobName="crates",
-        customModelName="crates",
-        roleArn=ROLE,
-        baseModelIdentifier=MODEL,
-        trainingDataConfig={"s3Uri": "s3://vllm-rows/train.jsonl"},
-        outputDataConfig={"s3Uri": "s3://vllm-rows/output/"},
-        hyperParameters={"epochCount": "3", "batchSize": "8"},
-    )["jobArn"]
+    training = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    arn = server.begin_job("crates", MODEL, training, epochCount="3", batchSize="8")
+    bedrock = server.client("bedrock")
     return settled(lambda: dict(bedrock.get_model_customization_job(jobIdentifier=arn)), "InProgress")
 
 
