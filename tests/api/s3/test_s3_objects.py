@@ -28,6 +28,18 @@ def body(answer: Mapping[str, Any]) -> bytes:
     return bytes(answer["Body"].read())
 
 
+def deny(client: Any, bucket: str, action: str, keys: str, **more: Any) -> None:
+    """Nobody may do that to these keys, whatever else they may."""
+    statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": f"arn:aws:s3:::{bucket}/{keys}"}
+    policy = {"Version": "2012-10-17", "Statement": [statement | more]}
+    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+def blobs(server: S3Server) -> int:
+    """Files that hold objects' bytes."""
+    return sum(1 for path in (server.root / "buckets").glob("*/*") if path.is_file())
+
+
 def test_an_object_comes_back_as_it_went(client: Any, bucket: str) -> None:
     expires = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
     said = {
@@ -308,14 +320,8 @@ def test_keys_of_kms_are_refused_with_the_way_out(client: Any, bucket: str) -> N
 
 
 def test_a_policy_may_demand_that_encryption_is_asked_for(client: Any, bucket: str, refused: Refused) -> None:
-    demand = {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:PutObject",
-        "Resource": f"arn:aws:s3:::{bucket}/*",
-        "Condition": {"StringNotEquals": {"s3:x-amz-server-side-encryption": "AES256"}},
-    }
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [demand]}))
+    demand = {"StringNotEquals": {"s3:x-amz-server-side-encryption": "AES256"}}
+    deny(client, bucket, "s3:PutObject", "*", Condition=demand)
     refused(403, "AccessDenied", client.put_object, Bucket=bucket, Key="k", Body=b"")
     client.put_object(Bucket=bucket, Key="k", Body=b"", ServerSideEncryption="AES256")
 
@@ -373,14 +379,8 @@ def test_delete_objects(client: Any, bucket: str, refused: Refused) -> None:
     refused(400, "MalformedXML", client.delete_objects, Bucket=bucket, Delete=many)
 
 
-def test_delete_objects_asks_for_each_key(server: S3Server, client: Any, bucket: str) -> None:
-    statement = {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:DeleteObject",
-        "Resource": f"arn:aws:s3:::{bucket}/kept/*",
-    }
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+def test_delete_objects_asks_for_each_key(client: Any, bucket: str) -> None:
+    deny(client, bucket, "s3:DeleteObject", "kept/*")
     for key in ("kept/a", "b"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     told = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "kept/a"}, {"Key": "b"}]})
@@ -401,20 +401,17 @@ def test_a_reader_keeps_what_is_overwritten_and_deleted_under_it(client: Any, bu
 
 
 def test_overwriting_and_deleting_free_the_disk(client: Any, bucket: str, server: S3Server) -> None:
-    def blobs() -> int:
-        return sum(1 for path in (server.root / "buckets").glob("*/*") if path.is_file())
-
-    before = blobs()
+    before = blobs(server)
     for content in (b"1", b"2", b"3"):
         client.put_object(Bucket=bucket, Key="k", Body=content)
-        assert blobs() == before + 1
+        assert blobs(server) == before + 1
     client.delete_object(Bucket=bucket, Key="k")
-    assert blobs() == before
+    assert blobs(server) == before
 
 
 def test_many_writers_and_readers_of_one_key(client: Any, bucket: str, server: S3Server) -> None:
     """Whatever a reader gets is one whole object with its own etag, and the losers leave no file behind."""
-    before = sum(1 for path in (server.root / "buckets").glob("*/*") if path.is_file())
+    before = blobs(server)
     client.put_object(Bucket=bucket, Key="k", Body=b"first")
 
     def write(number: int) -> None:
@@ -429,4 +426,4 @@ def test_many_writers_and_readers_of_one_key(client: Any, bucket: str, server: S
         reads = [pool.submit(read, number) for number in range(80)]
         assert all(one.result() for one in reads)
         assert [one.result() for one in writes] == [None] * 40
-    assert sum(1 for path in (server.root / "buckets").glob("*/*") if path.is_file()) == before + 1
+    assert blobs(server) == before + 1
