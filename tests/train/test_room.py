@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MambaConfig
+from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MambaConfig, PretrainedConfig
 
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
@@ -49,17 +49,23 @@ def plan_of(lengths: list[int], batch_size: int) -> Plan:
     return Plan(Shard(tokens, scored, offsets, offsets[:-1], np.diff(offsets)), (), 1, batch_size, seed=0)
 
 
+def saved(folder: Path, config: PretrainedConfig) -> Path:
+    """A model of that shape with weights drawn at random, on disk."""
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    return folder
+
+
+def llama_of(width: int, layers: int, **more: int) -> LlamaConfig:
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    return LlamaConfig(hidden_size=width, num_hidden_layers=layers, **heads, **more)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Narrow and deep: of a long example the activations are most of what is held."""
-    folder = tmp_path_factory.mktemp("deep")
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=192, num_hidden_layers=40, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=4096,
-    )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
-    return folder
+    shape = llama_of(64, 40, vocab_size=320, intermediate_size=192, max_position_embeddings=4096)
+    return saved(tmp_path_factory.mktemp("deep"), shape)
 
 
 def spec_of(base: Path, method: str = "lora") -> TrainSpec:
@@ -131,13 +137,12 @@ def test_one_that_cannot_is_refused_with_what_helps(base: Path) -> None:
 
 
 def test_a_smaller_batch_is_named_where_it_helps(tmp_path: Path) -> None:
-    torch.manual_seed(3)
     # All logits of a pack are there at once, as they are bent.
     config = Gemma2Config(
         vocab_size=60_000, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=1,
         num_key_value_heads=1, head_dim=16, max_position_embeddings=4096,
     )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    saved(tmp_path, config)
     plan = plan_of([1000] * 8, 4)
     learner = learner_of(tmp_path, plan)
     found = fit_of(tmp_path, plan, learner)
@@ -146,12 +151,7 @@ def test_a_smaller_batch_is_named_where_it_helps(tmp_path: Path) -> None:
 
 
 def test_a_single_example_is_not_helped_by_a_smaller_batch_and_lora_is_named(tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=32000, hidden_size=1024, intermediate_size=1024, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=5000,
-    )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    saved(tmp_path, llama_of(1024, 2, vocab_size=32000, intermediate_size=1024, max_position_embeddings=5000))
     plan = plan_of([4500, 100] * 4, 2)
     learner = learner_of(tmp_path, plan, "full")
     assert fit_of(tmp_path, plan, learner, "full").pack.lengths == (4500,), "two do not go together"
@@ -163,9 +163,7 @@ def test_a_single_example_is_not_helped_by_a_smaller_batch_and_lora_is_named(tmp
 
 
 def test_nothing_is_said_of_parts_that_nobody_reckons(tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    config = MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2)
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    saved(tmp_path, MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2))
     plan = plan_of([30] * 4, 2)
     learner = load_learner(tmp_path, plan, method="full", rank=0, alpha=0.0, seed=0, device="cpu")
     assert make_room(spec_of(tmp_path, "full"), plan, learner, there=Memory(1, 1)) is None
