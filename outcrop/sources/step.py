@@ -35,6 +35,8 @@ QUERIES: Final = 128
 """Queries that are taken together there: so far beyond the diagonal shares are kept."""
 ROWS: Final = {"cpu": 256, "gpu": 1024}
 """Labels whose logits there are at one time, where the head is scored in chunks (train/likelihood.py)."""
+EXACT: Final = 2**26
+"""Logits that a GPU takes together in float32, and their softmax beside them; on a CPU they are few."""
 LEARNING: Final = 2**27
 """Logits that there are at one time at least, where a head learns."""
 WHOLE_LOGITS: Final = 4
@@ -196,7 +198,9 @@ def _logits(seen: Look, method: str, pack: Pack, how: Manner) -> int:
     if not how.chunked:
         return WHOLE_LOGITS * all_of_them * how.number + learns
     held = max(ROWS["gpu" if how.on_gpu else "cpu"] * vocabulary, LEARNING if learns else 0)
-    return min(all_of_them, held) * how.number + learns
+    at_once = min(all_of_them, held)
+    exact = 2 * 4 * min(at_once, EXACT) if how.on_gpu else 0
+    return at_once * how.number + exact + learns
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3Config
 
+from outcrop.datasets.packs import Pack
 from outcrop.sources import step
+from outcrop.sources.look import look
 from outcrop.train import block, causal, likelihood
 
 ROOT = Path(__file__).parents[2]
@@ -75,4 +77,18 @@ def test_what_is_reckoned_with_is_what_training_does() -> None:
     }
     assert (step.KEPT, step.QUERIES) == (causal.KEPT, causal.BLOCK)
     assert {"cpu": likelihood.CPU.rows, "gpu": likelihood.GPU.rows} == step.ROWS
-    assert likelihood.LEARNING == step.LEARNING
+    assert (likelihood.LEARNING, likelihood.GPU.softmax) == (step.LEARNING, step.EXACT)
+
+
+def test_a_gpu_s_float32_logits_are_reckoned(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE, num_hidden_layers=1))
+    model.save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    seen, manner = look(tmp_path, "base"), step.Manner(2, blocks=False, chunked=True, on_gpu=True)
+
+    def activations(labels: int) -> int:
+        return step.need(seen, "lora", 4, Pack((4000,), labels), manner, 1).activations
+
+    # The logits themselves in bfloat16, as far as they are there at once; their float32 and its softmax beside them.
+    assert activations(300) - activations(100) == 200 * SHAPE["vocab_size"] * (2 + 8)
+    assert activations(3000) == activations(2000)
