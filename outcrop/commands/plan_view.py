@@ -154,14 +154,14 @@ def _room(memory: MemoryNeed, disk: DiskNeed, method: str) -> Rows:
     need = f"{size(memory.needed)}, measured in the largest step"
     if not measured:
         need = f"{size(memory.low)} to {size(memory.high)}, reckoned and not measured"
+    activations = f"{size(memory.activations)} activations"
+    if not memory.known:
+        need, activations = "what its layers keep is not reckoned", "unknown activations"
     parts = (
         f"{size(memory.parameters)} weights, {size(memory.gradients)} gradients, {size(memory.optimizer)} optimizer, "
-        f"{size(memory.activations)} activations, {size(memory.process)} the program itself"
+        f"{activations}, {size(memory.process)} the program itself"
     )
-    told = _enough(need, size(memory.available), memory.fits)
-    if memory.low <= memory.available < memory.high:
-        told = Text(f"{need}; {size(memory.available)} are free: it may be too little", style="yellow")
-    rows: Rows = [("memory", told), ("", parts)]
+    rows: Rows = [("memory", _there(memory, need)), ("", parts)]
     if memory.recomputed:
         dearer = "as the time above has it" if measured else DEARER[method]
         what = f"layers are computed again on their way back, {dearer}: otherwise about {size(memory.otherwise)}"
@@ -171,6 +171,17 @@ def _room(memory: MemoryNeed, disk: DiskNeed, method: str) -> Rows:
         ("disk", _enough(f"{size(disk.needed)} while it runs", size(disk.free), disk.fits)),
         ("", f"{size(disk.result)} stay: the finished weights"),
     ]
+
+
+def _there(memory: MemoryNeed, need: str) -> Text:
+    """What is needed beside what there is, as far as that is known."""
+    if memory.available is None:
+        return Text(f"{need}, of a GPU's: this machine has one, and only training steps tell what is free of it")
+    if not memory.known:
+        return Text(f"{need}; {size(memory.available)} are free", style="yellow")
+    if memory.low <= memory.available < memory.high:
+        return Text(f"{need}; {size(memory.available)} are free: it may be too little", style="yellow")
+    return _enough(need, size(memory.available), memory.fits is not False)
 
 
 def _enough(need: str, there: str, fits: bool) -> Text:

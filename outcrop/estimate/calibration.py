@@ -24,7 +24,7 @@ from outcrop.durable import replace_file
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Counts up when answers of earlier versions must not be used any more."""
 COMMAND: Final = ("-P", "-m", "outcrop.train.calibrate")
 PATIENCE: Final = 600.0
@@ -66,7 +66,8 @@ class Calibration:
     """Memory of the process at its largest, in the plan's largest step."""
     device_peak_bytes: int
     """Memory of the GPU at its largest; 0 without one."""
-    device_total_bytes: int
+    device_free_bytes: int
+    """What the child might have had of it in all, when the steps were taken; 0 without one."""
     device: str
     """cpu, or the GPU's name."""
     dtype: str
@@ -99,8 +100,8 @@ def calibrate(
 
     folder: where plan/ lies with the plan's shards. kept: folder of earlier answers; None: none are kept.
     environment: the child's. again: with layers that are computed again on their way back, as the job would have them
-    for lack of memory; of a GPU's memory the child alone knows, and decides there. `pulse` is called some times a
-    second and may raise. Raises NoCalibration.
+    for lack of memory; where there is a GPU the child alone knows which memory counts, and decides. `pulse` is called
+    some times a second and may raise. Raises NoCalibration.
     """
     place = kept / f"{_key(spec, plan, environment, again=again)}.json" if kept else None
     load = busy()
@@ -147,7 +148,7 @@ def fitted(answer: Mapping[str, Any], *, cached: bool = False) -> Calibration:
         loaded_bytes=memory["loaded"],
         peak_bytes=memory["peak"],
         device_peak_bytes=memory["device_peak"],
-        device_total_bytes=memory["device_total"],
+        device_free_bytes=memory["device_free"],
         device=answer["device"],
         dtype=answer["dtype"],
         threads=answer["threads"],

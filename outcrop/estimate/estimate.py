@@ -20,6 +20,7 @@ from outcrop.estimate.price import Price, price
 from outcrop.estimate.room import DiskNeed, MemoryNeed, disk, foreseen, measured, reckoned
 from outcrop.estimate.survey import Survey
 from outcrop.records import TrainSpec
+from outcrop.sources import memory
 from outcrop.sources.fit import Fit
 from outcrop.sources.memory import gigabytes
 
@@ -104,13 +105,16 @@ def estimate(
         return Estimate(spec, found, None, "there will be no run", None, None, None, _price(spec, checked, terms, None))
     seen, plan = found
     tokenising = (time.perf_counter() - started) * seen.examples / max(1, seen.sampled_examples)
-    room = foreseen(spec, plan)
+    # A driver does not say whether the job's torch can use it: the steps do.
+    on_gpu = memory.GPU.exists()
+    room = foreseen(spec, plan, on_gpu=on_gpu)
     calibration, unknown = _steps(spec, plan, room, terms, progress)
     span, need = None, reckoned(room)
     if calibration is not None:
         intake = checked.seconds + tokenising
         span = duration(seen, calibration, intake=intake, checkpoint_seconds=spec.checkpoint_seconds)
-        need = measured(spec, calibration, room)
+        used = calibration.device != "cpu"
+        need = measured(spec, calibration, room if used == on_gpu else foreseen(spec, plan, on_gpu=used))
     return Estimate(
         spec=spec,
         plan=seen,
@@ -130,8 +134,8 @@ def _steps(
     if not terms.calibrated:
         return None, "no training steps were asked for"
     need = reckoned(room)
-    if not need.fits:
-        return None, f"a run needs about {gigabytes(need.needed)} of memory; {gigabytes(need.available)} are free"
+    if need.fits is False:
+        return None, f"a run needs about {gigabytes(need.needed)} of memory; {gigabytes(room.there.free)} are free"
     progress("calibrating", None)
     try:
         found = calibrate(

@@ -1,12 +1,13 @@
 """How much memory and disk a job needs, and how much of both there is here.
 
 Memory comes from a calibration where there is one, else from the headers of the weights and a formula, and the answer
-says which. Knows sizes; nothing of time or money.
+says which. What a GPU has only torch knows, so a calibration's child: until it has told, there is no verdict. Knows
+sizes; nothing of time or money.
 """
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,10 +19,15 @@ from outcrop.records import TrainSpec
 from outcrop.sources import memory
 from outcrop.sources.fit import Fit, fit
 from outcrop.sources.look import Look, adapter_rank, look
+from outcrop.sources.memory import Memory
 from outcrop.sources.step import GRADIENT, MASTER, OPTIMIZER, PROCESS, manner
 
 NEAR: Final = 1.1
 """What a peak that was measured is divided by and multiplied with: no two runs of a program have quite the same."""
+GPU_NUMBER: Final = 2
+"""Bytes of a number that a GPU multiplies with: bfloat16."""
+PLENTY: Final = Memory(1 << 62, 1 << 62)
+"""What a GPU is taken to have until it is asked: no decision is made here in its place."""
 SHARD: Final = 5
 """Bytes of a token in a shard: its id and its label mark."""
 
@@ -31,6 +37,8 @@ class MemoryNeed:
     """Bytes of the training process at its largest, and what they are for."""
 
     source: Literal["calibration", "formula"]
+    of: Literal["cpu", "gpu"]
+    """Whose memory it is."""
     parameters: int
     gradients: int
     optimizer: int
@@ -47,12 +55,15 @@ class MemoryNeed:
     low: int
     high: int
     """A run's peak lies between these two."""
-    available: int
+    available: int | None
+    """None where only a GPU's driver could tell."""
+    known: bool = True
+    """Whether all that layers keep is reckoned or measured; else activations, and the sums with them, are a guess."""
 
     @property
-    def fits(self) -> bool:
-        """Whether there is that much free now."""
-        return self.needed <= self.available
+    def fits(self) -> bool | None:
+        """Whether there is that much free now; None where that is not known."""
+        return self.needed <= self.available if self.known and self.available is not None else None
 
     def document(self) -> dict[str, Any]:
         """As JSON's types, bytes."""
@@ -88,17 +99,20 @@ def trained(spec: TrainSpec, seen: Look) -> int:
     return seen.parameters if spec.method == "full" else seen.lora_parameters(spec.lora_rank)
 
 
-def foreseen(spec: TrainSpec, plan: Plan) -> Fit:
-    """How the plan's largest step would go into this machine's memory now."""
+def foreseen(spec: TrainSpec, plan: Plan, *, on_gpu: bool = False) -> Fit:
+    """How the plan's largest step would go into this machine's memory now; a GPU's is taken to be enough."""
     seen = look(Path(spec.base), spec.base_name)
+    if on_gpu:
+        return fit(spec, seen, plan, replace(manner(seen, GPU_NUMBER), blocks=False, on_gpu=True), PLENTY)
     return fit(spec, seen, plan, manner(seen, memory.number_bytes(seen.width)), memory.here())
 
 
 def reckoned(found: Fit) -> MemoryNeed:
     """From the weights' headers, the plan's largest step and a formula."""
-    need = found.chosen
+    need, on_gpu = found.chosen, found.there is PLENTY
     return MemoryNeed(
         source="formula",
+        of="gpu" if on_gpu else "cpu",
         parameters=need.parameters,
         gradients=need.gradients,
         optimizer=need.optimizer,
@@ -109,7 +123,8 @@ def reckoned(found: Fit) -> MemoryNeed:
         needed=need.total,
         low=need.least,
         high=need.most,
-        available=found.there.free,
+        available=None if on_gpu else found.there.free,
+        known=need.known,
     )
 
 
@@ -125,6 +140,7 @@ def measured(spec: TrainSpec, found: Calibration, before: Fit) -> MemoryNeed:
     process = 0 if on_device else min(PROCESS, max(0, found.loaded_bytes - seen.bytes))
     return MemoryNeed(
         source="calibration",
+        of="gpu" if on_device else "cpu",
         parameters=weights,
         gradients=gradients,
         optimizer=optimizer,
@@ -135,8 +151,8 @@ def measured(spec: TrainSpec, found: Calibration, before: Fit) -> MemoryNeed:
         needed=peak,
         low=round(peak / NEAR),
         # Of a few steps: the kernels of other lengths come on top of them in a whole run.
-        high=max(round(peak * NEAR), 0 if on_device else before.chosen.most),
-        available=found.device_total_bytes or memory.here().free,
+        high=max(round(peak * NEAR), before.chosen.most if before.plain.known and not on_device else 0),
+        available=found.device_free_bytes if on_device else memory.here().free,
     )
 
 

@@ -99,6 +99,13 @@ class Need:
         return round(self.total * MOST)
 
 
+def known(seen: Look) -> bool:
+    """Whether nothing but parts that are known here keeps activations."""
+    config = seen.config
+    words = " ".join((str(config.get("model_type", "")), *config, *map(str, config.get("layer_types") or ())))
+    return not any(mark in words for mark in UNKNOWN)
+
+
 def need(  # noqa: PLR0917
     seen: Look, method: str, rank: int, pack: Pack, how: Manner, shapes: int, *, again: bool = False
 ) -> Need:
@@ -121,7 +128,7 @@ def need(  # noqa: PLR0917
         process=process,
         kernels=kernels,
         loading=process + stored + seen.parameters * how.number,
-        known=_known(seen.config),
+        known=known(seen),
     )
 
 
@@ -167,11 +174,6 @@ class _Layer:
         whole = pack.tokens * self.token + self.share * _seen(pack)
         held = pack.tokens * self.input * self.count + whole if again else whole * self.count
         return round(HOLES * (held + pack.tokens * self.passing))
-
-
-def _known(config: Mapping[str, Any]) -> bool:
-    words = " ".join((str(config.get("model_type", "")), *config, *map(str, config.get("layer_types") or ())))
-    return not any(mark in words for mark in UNKNOWN)
 
 
 def _seen(pack: Pack) -> int:

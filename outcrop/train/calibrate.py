@@ -22,9 +22,10 @@ from outcrop.children import read_spec
 from outcrop.datasets.plan import Plan
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
+from outcrop.sources import memory
 from outcrop.train.events import StopAsked
 from outcrop.train.leave import leave
-from outcrop.train.memory import usage
+from outcrop.train.memory import allowed, require_memory, usage
 from outcrop.train.room import make_room
 from outcrop.train.start import course, load, open_plan
 
@@ -72,6 +73,7 @@ def calibrate(directory: Path, started: float, *, again: bool) -> dict[str, Any]
     """Load, step, evaluate, save; what each took. `started`: when the process began, time.monotonic's seconds."""
     spec = read_spec(directory / "spec.json")
     plan = open_plan(spec, directory / "plan")
+    require_memory(spec)  # whoever asked may not have been able to tell
     import torch
 
     learner = load(spec, plan)
@@ -97,16 +99,16 @@ def calibrate(directory: Path, started: float, *, again: bool) -> dict[str, Any]
             "loaded": loaded,
             "peak": peak["peak_bytes"],
             "device_peak": peak["device_peak_bytes"],
-            "device_total": torch.cuda.mem_get_info()[1] if learner.device.type == "cuda" else 0,
+            "device_free": allowed(on_gpu=True).free if learner.device.type == "cuda" else 0,
         },
     }
 
 
 def _recomputed(spec: TrainSpec, plan: Plan, learner: "TextLearner", *, again: bool) -> bool:
-    """Have layers computed again where that was asked for, or where a GPU's memory, which we alone see, asks for it."""
+    """Have layers computed again where that was asked for; beside a GPU's driver only we know whose memory counts."""
     from outcrop.train import recompute
 
-    if learner.device.type == "cuda":
+    if memory.GPU.exists() or learner.device.type == "cuda":
         make_room(spec, plan, learner)
     elif again:
         recompute.install(learner.model)

@@ -15,7 +15,7 @@ from outcrop.records import TrainSpec
 from outcrop.sources.fit import DEARER, Fit, fit
 from outcrop.sources.look import look
 from outcrop.sources.memory import Memory, gigabytes
-from outcrop.sources.step import Manner, need
+from outcrop.sources.step import Manner, known, need
 from outcrop.train.memory import allowed
 
 if TYPE_CHECKING:
@@ -50,6 +50,17 @@ def make_room(
         f"{DEARER[spec.method]}, and changes no result"
     )
     return told if found.again.most <= found.there.free else f"{told}; memory may run out all the same"
+
+
+def unreckoned(spec: TrainSpec) -> str | None:
+    """What a job's log says of weights whose steps cannot be reckoned; None of all others."""
+    seen = look(Path(spec.base), spec.base_name)
+    if known(seen):
+        return None
+    return (
+        f"what a step of {seen.architecture} holds is not reckoned, as it has parts that are not known here: whether "
+        "memory is enough shows only while it trains"
+    )
 
 
 def manner_of(learner: "TextLearner") -> Manner:

@@ -31,7 +31,7 @@ from outcrop.train.events import Events, StartAgain, StopAsked
 from outcrop.train.intake import Dataset, take_in, taken_in
 from outcrop.train.leave import leave
 from outcrop.train.memory import out_of_memory, ran_out, require_memory, usage
-from outcrop.train.room import make_room
+from outcrop.train.room import make_room, unreckoned
 from outcrop.train.start import course, gauge, load, open_plan, require_disk, work_key
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ class Run:
         # A resumed run is not refused for what it has: its first life was not, and what it learnt is kept.
         if (said := make_room(self._spec, plan, learner, refuse=first)) is not None:
             self._warn(said)
-        elif learner.layout.told is not None:
-            self._events.emit("log", level="info", message=learner.layout.told)
+        for fact in (learner.layout.told, unreckoned(self._spec)):
+            if fact is not None:
+                self._events.emit("log", level="info", message=fact)
         if first:
             trainable = sum(parameter.numel() for parameter in learner.parameters())
             result = learner.result_bytes(Path(self._spec.base))

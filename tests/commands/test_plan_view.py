@@ -1,11 +1,14 @@
 """A plan on a terminal, where memory is short: what is done about it, what that spares and costs."""
 
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from transformers import MambaConfig, MambaForCausalLM
 
 from outcrop.commands.plan_view import show_plan
 from outcrop.datasets.plan import Plan
@@ -15,7 +18,7 @@ from outcrop.estimate.room import foreseen
 from outcrop.estimate.survey import Survey
 from outcrop.sources import memory
 from outcrop.sources.memory import Memory
-from tests.estimate.world import checked, spec_of, terms, write_pairs
+from tests.estimate.world import BASE, checked, spec_of, terms, write_pairs
 
 PROPOSAL = Proposal("id", "name", "arn", "FINE_TUNING", "prompt-completion", {})
 
@@ -89,3 +92,23 @@ def test_what_cannot_fit_would_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = estimate(spec, report, terms(tmp_path))
     assert found.calibration is None
     assert "the job would fail" in shown(report, found)
+
+
+def test_what_nobody_reckons_is_not_judged_but_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tmp_path / "mamba"
+    shutil.copytree(BASE, base, ignore=shutil.ignore_patterns("*.safetensors", "*.md"))
+    vocabulary = json.loads((BASE / "config.json").read_text())["vocab_size"]
+    config = MambaConfig(vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2, state_size=4)
+    MambaForCausalLM(config).save_pretrained(base)
+    spec = spec_of(write_pairs(tmp_path / "train.jsonl", 40), base=str(base), method="full", batch_size=8)
+    report = checked(spec)
+    monkeypatch.setattr("outcrop.sources.memory.here", lambda: Memory(1 << 20, 1 << 30))
+    found = estimate(spec, report, terms(tmp_path, calibrated=False))
+    said = shown(report, found)
+    assert "what its layers keep is not reckoned; 1.0 MB are free" in said
+    assert "unknown activations" in said
+    told = document(PROPOSAL, report, found)["estimate"]["memory"]
+    assert (told["known"], told["fits"]) == (False, None)
+    tried = estimate(spec, report, terms(tmp_path))
+    assert tried.memory is not None, tried.unknown
+    assert (tried.memory.source, tried.memory.known, tried.memory.fits) == ("calibration", True, False)

@@ -29,7 +29,7 @@ ANSWER = {
     "parameters": 10,
     "recomputed": False,
     "trainable_parameters": 5,
-    "memory": {"before": 1, "loaded": 2, "peak": 3, "device_peak": 0, "device_total": 0},
+    "memory": {"before": 1, "loaded": 2, "peak": 3, "device_peak": 0, "device_free": 0},
     "device": "cpu",
     "dtype": "float32",
     "threads": 2,

@@ -23,7 +23,7 @@ from outcrop.sources.look import look
 from outcrop.sources.memory import Memory, gigabytes
 from outcrop.train import recompute
 from outcrop.train.memory import allowed
-from outcrop.train.room import make_room, manner_of
+from outcrop.train.room import make_room, manner_of, unreckoned
 from outcrop.train.text import TextLearner, load_learner
 from tests.train.work import Start, small_job
 
@@ -162,11 +162,16 @@ def test_a_single_example_is_not_helped_by_a_smaller_batch_and_lora_is_named(tmp
     assert "batchSize" not in str(caught.value)
 
 
-def test_nothing_is_said_of_parts_that_nobody_reckons(tmp_path: Path) -> None:
+def test_parts_that_nobody_reckons_are_named_and_not_judged(tmp_path: Path, base: Path) -> None:
     saved(tmp_path, MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2))
     plan = plan_of([30] * 4, 2)
     learner = load_learner(tmp_path, plan, method="full", rank=0, alpha=0.0, seed=0, device="cpu")
-    assert make_room(spec_of(tmp_path, "full"), plan, learner, there=Memory(1, 1)) is None
+    spec = spec_of(tmp_path, "full")
+    assert make_room(spec, plan, learner, there=Memory(1, 1)) is None
+    said = unreckoned(spec)
+    assert said is not None
+    assert said.startswith("what a step of MambaForCausalLM holds is not reckoned")
+    assert unreckoned(spec_of(base)) is None
 
 
 def test_what_a_process_has_is_its_own_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
