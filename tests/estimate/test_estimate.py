@@ -15,10 +15,17 @@ from outcrop.estimate.estimate import estimate
 from outcrop.estimate.foresight import Foresight, Unfit, foresee
 from outcrop.estimate.proposal import Proposal, document
 from outcrop.estimate.room import foreseen, reckoned
+from outcrop.sources.memory import Memory
 from tests.estimate.world import BASE, checked, spec_of, terms, write_documents, write_pairs
 
 PROPOSAL = Proposal("id", "name", "arn", "FINE_TUNING", "prompt-completion", {})
 BASE_BYTES = sum(path.stat().st_size for path in BASE.glob("*.safetensors")) // 2
+
+
+@pytest.fixture(autouse=True)
+def plenty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others hold on this machine is no matter of these tests, nor is how steps go into it."""
+    monkeypatch.setattr("outcrop.sources.memory.here", lambda: Memory(1 << 36, 1 << 36))
 
 
 def refuse(fault: object) -> None:
@@ -137,7 +144,7 @@ def test_steps_that_cannot_be_taken_say_why(tmp_path: Path) -> None:
     with pytest.raises(NoCalibration, match="more than 0 seconds"):
         calibrate(spec, plan, tmp_path, None, environment=surroundings, patience=0.2)
     broken = replace(spec, base=str(tmp_path))
-    with pytest.raises(NoCalibration, match="no causal language model"):
+    with pytest.raises(NoCalibration, match="has no config.json"):
         calibrate(broken, plan, tmp_path, None, environment=surroundings)
 
     class Stopped(OutcropError):
@@ -174,8 +181,10 @@ def test_a_real_run_needs_what_the_formula_allows_for(method: str, batch_size: i
     plan = Plan.open(tmp_path / "scratch/plan", validators=0, epochs=2, batch_size=batch_size, seed=spec.seed)
     foretold = reckoned(foreseen(spec, plan))
     assert (found.memory.source, foretold.source) == ("calibration", "formula")
-    # The formula has not seen what was measured: its range must hold it all the same.
-    assert foretold.low < found.calibration.peak_bytes < foretold.high
+    # The formula has not seen what was measured: its range must hold it all the same, however few steps a busy machine
+    # takes in the seconds that there are (each new length adds to what is kept).
+    measured = found.calibration.peak_bytes
+    assert foretold.low < measured < foretold.high, f"of {found.calibration.steps} steps"
     assert found.memory.needed == found.calibration.peak_bytes
 
 
