@@ -1,4 +1,4 @@
-"""One side of the serving benchmark: the engine's own process, asked over HTTP as the gateway asks it.
+"""One side of the serving benchmark: the engine's own process, asked as the gateway asks it.
 
 python -m benchmarks.serve_http MODEL WORK OUT
 """
@@ -47,7 +47,7 @@ def main(model: str, work_file: str, out: str) -> None:
     threading.Thread(target=loop.run_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         process = start(Path(model), Path(folder))
-        line = Line(process.url(), process.key)
+        line = Line(process.url(), process.key, trunk=process.trunk())
 
         def ask(prompt: dict[str, Any], tokens: int, _model: str | None) -> Heard:
             return asyncio.run_coroutine_threadsafe(listen(line, prompt["text"], tokens), loop).result()

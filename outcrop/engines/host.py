@@ -2,7 +2,8 @@
 
     python -m outcrop.engines.host --weights DIR --name NAME --port 0 --ready FILE
 
-The ready file, JSON {"port", "pid"}, appears whole and only once a first token was made. The process ends when its
+The ready file, JSON {"port", "trunk", "pid"}, appears whole and only once a first token was made: HTTP's port, and that
+of the connection over which the server asks for streams (outcrop/trunk.py). The process ends when its
 standard input does: whoever started it holds the other end, so no crash of the parent leaves an engine behind. Every
 request must carry the bearer key in OUTCROP_ENGINE_KEY, where that is set.
 """
@@ -27,6 +28,7 @@ from outcrop.engines.http import EngineHttp
 from outcrop.engines.models import WAYS, NotLean
 from outcrop.engines.text import TextEngine
 from outcrop.engines.threads import Threads
+from outcrop.engines.trunk import Trunk
 from outcrop.errors import OutcropError
 from outcrop.kernels import native
 from outcrop.listen import Listener, Port
@@ -115,9 +117,11 @@ def _over(options: argparse.Namespace, device: str, way: str) -> TextEngine:
 
 async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
     """Answer requests until the process ends."""
-    listener = Listener(EngineHttp(engine, os.environ.get(ENGINE_KEY, "")), Port(options.host, options.port))
+    key = os.environ.get(ENGINE_KEY, "")
+    listener = Listener(EngineHttp(engine, key), Port(options.host, options.port))
     await listener.start()
-    ready = {"port": listener.port, "pid": os.getpid()}
+    trunk = await asyncio.get_running_loop().create_server(lambda: Trunk(engine, key), options.host, 0)
+    ready = {"port": listener.port, "trunk": trunk.sockets[0].getsockname()[1], "pid": os.getpid()}
     temporary = options.ready.with_name(f".{options.ready.name}.{os.getpid()}")
     temporary.write_text(json.dumps(ready))
     temporary.replace(options.ready)

@@ -9,8 +9,7 @@ import hmac
 import secrets
 import time
 import traceback
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -21,26 +20,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from outcrop.datasets.reading import PromptTooLong
+from outcrop.engines.post import Post
+from outcrop.engines.refusals import Refusal, fault, refusal
 from outcrop.engines.requests import GenerateRequest, LoadRequest, UnloadRequest
-from outcrop.engines.sequence import Output, Overloaded, Sequence, UnknownModel
+from outcrop.engines.sequence import Output, Sequence, UnknownModel
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
-
-STATUS: Final[dict[type[OutcropError], int]] = {
-    UnknownModel: 404,
-    Overloaded: 429,
-}
-"""Of the engine's refusals; every other one is the request's own fault, 400."""
 
 CLIENT_GONE: Final = 499
 """nginx's status for a caller that did not wait; nobody reads it."""
 
 
-def fault(status: int, message: str, **figures: int) -> JSONResponse:
-    """An error as vLLM and OpenAI spell it, with the figures behind its message."""
-    error = {"message": message, "type": "invalid_request_error", "code": status, **figures}
-    return JSONResponse({"error": error}, status)
+Outputs = asyncio.Queue[Output | None]
+"""Of one sequence; None: its caller is gone."""
+
+
+def refused(refusal: Refusal) -> JSONResponse:
+    """A refusal as an HTTP answer."""
+    status, document = refusal
+    return JSONResponse(document, status)
 
 
 class EngineHttp:
@@ -48,7 +46,7 @@ class EngineHttp:
 
     def __init__(self, engine: TextEngine, key: str = "") -> None:
         self._engine, self._key = engine, key
-        self._post: Post | None = None
+        self._post: Post[Outputs] | None = None
         self._verbs: dict[tuple[str, str], Callable[[Request], Awaitable[Any]]] = {
             ("GET", "/health"): self._health,
             ("GET", "/v1/models"): self._models,
@@ -75,22 +73,15 @@ class EngineHttp:
     async def _answer(self, request: Request) -> Any:
         verb = self._verbs.get((request.method, request.url.path))
         if verb is None:
-            return fault(404, f"no such verb: {request.method} {request.url.path}")
+            return refused(fault(404, f"no such verb: {request.method} {request.url.path}"))
         if request.url.path != "/health" and not self._admitted(request):
-            return fault(401, "the engine's key is missing or wrong")
+            return refused(fault(401, "the engine's key is missing or wrong"))
         try:
             return await verb(request)
-        except msgspec.ValidationError as error:
-            return fault(400, str(error))
-        except msgspec.DecodeError as error:
-            return fault(400, f"the body is not JSON: {error}")
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
-        except PromptTooLong as error:
-            counted = {"prompt_tokens": error.tokens, "prompt_tokens_about": error.about}
-            return fault(400, str(error), **counted, max_prompt_tokens=error.limit)
-        except OutcropError as error:
-            return fault(STATUS.get(type(error), 400), str(error))
+        except (OutcropError, msgspec.DecodeError) as error:
+            return refused(refusal(error))
 
     def _admitted(self, request: Request) -> bool:
         shown = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -134,7 +125,7 @@ class EngineHttp:
         asked = msgspec.json.decode(await request.body(), type=GenerateRequest)
         prompt = asked.to_prompt(self._engine.context, chat=chat)
         if self._post is None:
-            self._post = Post(asyncio.get_running_loop())
+            self._post = Post(asyncio.get_running_loop(), deliver)
         outputs: Outputs = asyncio.Queue()
         # A long prompt takes milliseconds to tokenise: other streams go on meanwhile.
         emit = partial(self._post.put, outputs)
@@ -143,31 +134,10 @@ class EngineHttp:
         return answer if asked.stream else await answer.whole(request)
 
 
-Outputs = asyncio.Queue[Output | None]
-"""Of one sequence; None: its caller is gone."""
-
-
-class Post:
-    """Carries outputs from the engine's thread to the event loop, which is woken once for all that a step gives."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._bag: deque[tuple[Outputs, Output]] = deque()
-        self._due = False
-
-    def put(self, queue: Outputs, output: Output) -> None:
-        """Called on the engine's thread."""
-        self._bag.append((queue, output))
-        # Looked at after the bag is filled, and unset before it is emptied: whichever comes first, nothing stays in it.
-        if not self._due:
-            self._due = True
-            self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        self._due = False
-        while self._bag:
-            queue, output = self._bag.popleft()
-            queue.put_nowait(output)
+def deliver(outputs: Iterator[tuple[Outputs, Output]]) -> None:
+    """Put each into its queue."""
+    for queue, output in outputs:
+        queue.put_nowait(output)
 
 
 class Answer:
@@ -190,7 +160,7 @@ class Answer:
             return Response(status_code=CLIENT_GONE)
         last = pieces[-1]
         if last.failure:
-            return fault(500, last.failure)
+            return refused(fault(500, last.failure))
         text = "".join(piece.text for piece in pieces)
         answer = self._event(text, last)
         answer["choices"][0] |= self._likelihoods(last)

@@ -1,4 +1,5 @@
-"""What an engine says, typed: OpenAI's completion and chat answers, whole or an event at a time, as our own pieces.
+"""What an engine says, typed: OpenAI's completion and chat answers, whole or an event at a time, and what comes over a
+trunk, as our own pieces.
 
 Knows JSON and pieces; nothing of connections.
 """
@@ -9,6 +10,7 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from outcrop.records import Piece
+from outcrop.trunk import Told
 
 FINISHES: Final = {"stop": "stop", "length": "length"}
 """What engines say of an end, in the words of our pieces; any other reason is told as an end of the text."""
@@ -82,3 +84,11 @@ class Answer(Struct, frozen=True):
 
 
 ANSWERS: Final = Decoder(Answer)
+
+
+def of_told(told: Told) -> Piece:
+    """A piece that came over a trunk."""
+    if told.finish is None:
+        return Piece(told.text, None, told.prompt_tokens, told.completion_tokens)
+    finish = FINISHES.get(told.finish, "stop") if told.stop_reason is None else "stop_sequence"
+    return Piece(told.text, finish, told.prompt_tokens, told.completion_tokens, told.stop_reason)

@@ -5,13 +5,15 @@ Knows one URL or socket; nothing of processes, leases or of the dialect that the
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import httpx
 import msgspec
@@ -26,10 +28,11 @@ from outcrop.errors import (
     ValidationException,
 )
 from outcrop.records import Piece, Prompt
-from outcrop.serve.answers import ANSWERS, Answer
+from outcrop.serve.answers import ANSWERS, Answer, of_told
 from outcrop.serve.events import CONNECT_SECONDS, Broken, Refused, Silent, Unreachable, events
-from outcrop.serve.manner import Manner, PromptTooLong
+from outcrop.serve.manner import Manner, PromptTooLong, Question
 from outcrop.serve.own import OwnManner
+from outcrop.serve.trunk import Trunk
 
 HEALTH_SECONDS: Final = 1.0
 """Whoever collects figures does not wait long for one engine's."""
@@ -54,7 +57,8 @@ class Line:
     """The way to one engine.
 
     url: http://127.0.0.1:port, of which only the name counts where there is a socket, a path; key: its bearer key;
-    timeout: longest silence in seconds before ModelTimeoutException; manner: how it is asked, our own engine's way.
+    timeout: longest silence in seconds before ModelTimeoutException; trunk: the port at which it is asked for streams,
+    None for one that gives them over HTTP; manner: how it is asked, our own engine's way.
     Every verb may also raise ValidationException (the engine refuses the prompt), ThrottlingException (too many wait),
     ModelNotReadyException (nobody answers there) and ModelErrorException. Nothing is held between calls, so nobody
     closes it: whoever still has it when its engine is gone is told to try again.
@@ -67,10 +71,12 @@ class Line:
         timeout: float = 600.0,
         *,
         socket: Path | None = None,
+        trunk: int | None = None,
         manner: Manner | None = None,
     ) -> None:
         self.url = url
-        self._key, self._timeout, self._socket = key, timeout, socket
+        self._key, self._timeout, self._socket, self._trunk = key, timeout, socket, trunk
+        self._trunks: WeakKeyDictionary[asyncio.AbstractEventLoop, Trunk] = WeakKeyDictionary()
         self._manner = manner or OwnManner()
         # Its threads begin with the first use, and end with this line.
         self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="question")
@@ -110,19 +116,35 @@ class Line:
         except (ServiceError, ValueError):
             return {}
 
-    async def stream(self, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+    def stream(self, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """The answer as it comes; the last piece has `finish`, and the counts are those so far. Closing it stops the
         engine."""
+        return self._by_http(model, prompt) if self._trunk is None else self._by_trunk(self._trunk, model, prompt)
+
+    async def _by_trunk(self, port: int, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+        """Beside all other streams of this engine, over one connection."""
+        asked = await self._put(model, prompt)
+        with _broken_off():
+            stream = await self._trunk_here(port).ask(asked.verb, msgspec.json.encode(asked.body))
+            try:
+                while True:
+                    told = await stream.told()
+                    if told.finish == "error":
+                        raise ModelErrorException(told.text, originalStatusCode=500)
+                    yield of_told(told)
+                    if told.finish is not None:
+                        return
+            finally:
+                stream.close()
+
+    async def _by_http(self, model: str, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+        """Over a connection of its own, as server-sent events."""
         options = {"include_usage": True, "continuous_usage_stats": True}
-        if self._manner.tokenises:
-            put = partial(self._manner.question, model, prompt, self._tell)
-            asked = await asyncio.get_running_loop().run_in_executor(self._askers, put)
-        else:
-            asked = self._manner.question(model, prompt, self._tell)
+        asked = await self._put(model, prompt)
         body = msgspec.json.encode({**asked.body, "stream": True, "stream_options": options})
         lead, held = Lead(asked.lead), None
-        try:
-            found_at = events(self.url, asked.verb, body, self._key, self._timeout, socket=self._socket)
+        found_at = events(self.url, asked.verb, body, self._key, self._timeout, socket=self._socket)
+        with _broken_off():
             async with aclosing(found_at) as found:
                 async for data in found:
                     event = _read(data)
@@ -140,15 +162,22 @@ class Line:
                     elif held is not None and event.usage is not None:
                         yield held.last(lead.off(held.said()) + lead.rest(), event.usage)
                         return
-        except Refused as fault:
-            raise refusal(fault.status, fault.body) from fault
-        except Unreachable as fault:
-            raise ModelNotReadyException(STARTING) from fault
-        except Silent as fault:
-            raise ModelTimeoutException(TOO_SLOW) from fault
-        except Broken as fault:
-            raise ModelErrorException(f"{BROKE_OFF}: {fault}") from fault
         raise ModelErrorException(UNENDED if held is None else UNCOUNTED, originalStatusCode=500)
+
+    async def _put(self, model: str, prompt: Prompt) -> Question:
+        """The prompt as the engine is asked it."""
+        if not self._manner.tokenises:
+            return self._manner.question(model, prompt, self._tell)
+        put = partial(self._manner.question, model, prompt, self._tell)
+        return await asyncio.get_running_loop().run_in_executor(self._askers, put)
+
+    def _trunk_here(self, port: int) -> Trunk:
+        """The trunk of the running event loop."""
+        loop = asyncio.get_running_loop()
+        found = self._trunks.get(loop)
+        if found is None:
+            found = self._trunks[loop] = Trunk(urlsplit(self.url).hostname or "", port, self._key, self._timeout)
+        return found
 
     def load_adapter(self, name: str, folder: Path, timeout: float | None = None) -> None:
         """Have the engine serve a PEFT folder under a name."""
@@ -200,6 +229,21 @@ def refusal(status: int, body: bytes) -> Exception:
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return ThrottlingException("Too many requests, please wait before trying again.")
     return ModelErrorException(told, originalStatusCode=status)
+
+
+@contextmanager
+def _broken_off() -> Iterator[None]:
+    """What the ends of a stream mean to our caller."""
+    try:
+        yield
+    except Refused as fault:
+        raise refusal(fault.status, fault.body) from fault
+    except Unreachable as fault:
+        raise ModelNotReadyException(STARTING) from fault
+    except Silent as fault:
+        raise ModelTimeoutException(TOO_SLOW) from fault
+    except Broken as fault:
+        raise ModelErrorException(f"{BROKE_OFF}: {fault}") from fault
 
 
 def _translated(fault: httpx.HTTPError) -> Exception:

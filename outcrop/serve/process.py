@@ -75,6 +75,11 @@ class EngineProcess:
         path = self._told().get("socket")
         return Path(path) if path is not None else None
 
+    def trunk(self) -> int | None:
+        """The port at which it is asked for streams, if it has one for them; only once it serves."""
+        port: int | None = self._told().get("trunk")
+        return port
+
     def _told(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._ready.read_text())
         return found

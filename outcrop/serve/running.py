@@ -91,7 +91,9 @@ class Running:
             return "died"
         if state == "serving" and self.line is None:
             process = self.process
-            self.line = Line(process.url(), process.key, socket=process.socket(), manner=self.manner)
+            self.line = Line(
+                process.url(), process.key, socket=process.socket(), trunk=process.trunk(), manner=self.manner
+            )
             self.since, self.fault = clock, None
             log.info("engine serves", engine=str(self.place), pid=self.process.pid)
             return "serves"
