@@ -54,14 +54,15 @@ def packs(shard: Shard, examples: Iterable[int], budget: int) -> Iterator[list[S
         yield pending
 
 
-def largest(plan: Plan, budget: int, size: Callable[[Pack], int]) -> Pack:
-    """The pack of the plan's steps whose `size` is largest."""
-    found: dict[Pack, None] = {}
+def largest(plan: Plan, budget: int, size: Callable[[Pack], int]) -> tuple[Pack, int]:
+    """The pack of the plan's steps whose `size` is largest, and the first step that has it."""
+    found: dict[Pack, int] = {}
     for step in _heavy(plan, budget):
         for stretches in packs(plan.train, plan.examples(step).tolist(), budget):
             labels = sum(int(plan.train.scored[start:end].sum()) for start, end in stretches)
-            found[Pack(tuple(end - start for start, end in stretches), labels)] = None
-    return max(found, key=size)
+            found.setdefault(Pack(tuple(end - start for start, end in stretches), labels), step)
+    pack = max(found, key=size)
+    return pack, found[pack]
 
 
 def shapes(plan: Plan) -> int:

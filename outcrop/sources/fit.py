@@ -26,6 +26,8 @@ class Fit:
     """What the largest step takes either way, beside what there is."""
 
     pack: Pack
+    step: int
+    """Of the plan: the first that has this pack."""
     plain: Need
     again: Need
     """With layers that are computed again on their way back."""
@@ -59,5 +61,5 @@ def fit(spec: TrainSpec, seen: Look, plan: Plan, how: Manner, there: Memory) -> 
     def needed(pack: Pack, *, again: bool) -> Need:
         return need(seen, spec.method, spec.lora_rank, pack, how, forms, again=again)
 
-    pack = largest(plan, budget, lambda one: needed(one, again=False).activations)
-    return Fit(pack, needed(pack, again=False), needed(pack, again=True), there)
+    pack, step = largest(plan, budget, lambda one: needed(one, again=False).activations)
+    return Fit(pack, step, needed(pack, again=False), needed(pack, again=True), there)

@@ -23,10 +23,12 @@ from outcrop.datasets.plan import Plan
 from outcrop.errors import OutcropError
 from outcrop.records import TrainSpec
 from outcrop.sources import memory
+from outcrop.sources.fit import fit
+from outcrop.sources.look import look
 from outcrop.train.events import StopAsked
 from outcrop.train.leave import leave
 from outcrop.train.memory import allowed, require_memory, usage
-from outcrop.train.room import make_room
+from outcrop.train.room import make_room, manner_of
 from outcrop.train.start import course, load, open_plan
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ def calibrate(directory: Path, started: float, *, again: bool) -> dict[str, Any]
     loaded = usage()["peak_bytes"]
     if learner.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    steps, saved = _steps(spec, plan, learner, directory)
+    # Whose memory is the largest, which need not be the one of the most tokens.
+    heaviest = fit(spec, look(Path(spec.base), spec.base_name), plan, manner_of(learner), memory.here()).step
+    steps, saved = _steps(spec, plan, learner, directory, choose(plan, heaviest))
     evaluation, peak = _evaluation(learner), usage()
     return {
         "start_seconds": ready - started,
@@ -115,25 +119,24 @@ def _recomputed(spec: TrainSpec, plan: Plan, learner: "TextLearner", *, again: b
     return recompute.installed(learner.model)
 
 
-def choose(plan: Plan) -> list[int]:
-    """Steps of the plan: its largest first, as a warm-up that needs all the memory a run ever needs; then a mixture."""
+def choose(plan: Plan, heaviest: int) -> list[int]:
+    """Steps of the plan: the heaviest first, a warm-up that needs all the memory a run ever needs; then a mixture."""
     lengths = plan.train.lengths()
     pool = np.unique(np.linspace(0, plan.steps - 1, num=min(plan.steps, POOL)).astype(np.int64))
     tokens = np.array([int(lengths[plan.examples(int(step))].sum()) for step in pool])
     ranked = pool[np.argsort(tokens, kind="stable")]
     mixed = [int(ranked[round(quantile * (len(ranked) - 1))]) for quantile in QUANTILES]
     others = [int(step) for step in pool[:MOST]]
-    return [int(ranked[-1]), *mixed, *others][: MOST + 1]
+    return [heaviest, *mixed, *others][: MOST + 1]
 
 
 def _steps(
-    spec: TrainSpec, plan: Plan, learner: "TextLearner", directory: Path
+    spec: TrainSpec, plan: Plan, learner: "TextLearner", directory: Path, chosen: list[int]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The timed steps without the warm-up, and what the checkpoint after them took."""
     from outcrop.train.checkpoint import Checkpoints
     from outcrop.train.loop import train
 
-    chosen = choose(plan)
     told: list[dict[str, Any]] = []
     began: list[float] = []
 

@@ -9,6 +9,7 @@ import pytest
 from outcrop.datasets.packs import Pack, largest, packs, shapes
 from outcrop.datasets.plan import Plan
 from outcrop.datasets.shards import Shard
+from outcrop.train.calibrate import choose
 
 BUDGET = 64
 
@@ -60,7 +61,19 @@ def test_a_step_s_packs_are_all_of_it_within_the_budget(most: int, segment: int)
 def test_the_largest_pack_is_the_largest_of_all_steps(most: int) -> None:
     plan = plan_of(lengths_of(400, most, 2), 8)
     for size in (tokens_of, squares_of):
-        assert size(largest(plan, BUDGET, size)) == max(size(one) for one in every_pack(plan))
+        pack, step = largest(plan, BUDGET, size)
+        assert size(pack) == max(size(one) for one in every_pack(plan))
+        ways = packs(plan.train, plan.examples(step).tolist(), BUDGET)
+        assert pack.lengths in [tuple(end - start for start, end in way) for way in ways]
+
+
+def test_the_step_of_the_largest_pack_need_not_be_the_one_of_the_most_tokens() -> None:
+    plan = plan_of([50, *[6] * 12, *[40] * 8], 2)
+    pack, step = largest(plan, BUDGET, squares_of)
+    tokens = [int(plan.train.lengths()[plan.examples(one)].sum()) for one in range(plan.steps)]
+    assert (pack.lengths, tokens[step]) == ((6, 50), 56)
+    assert max(tokens) >= 80
+    assert choose(plan, step)[0] == step, "a calibration begins with it"
 
 
 def test_shapes_are_the_lengths_that_come() -> None:
