@@ -35,7 +35,8 @@ class Gains:
         self._groups: list[Group] = []
         self._crowds: list[Group] = []
         """Those whose rows are a product of their own."""
-        self._thin: ThinRows | None = None
+        self.thin: ThinRows | None = None
+        """Rows that gain by the kernel."""
         self._shelf = Shelf(self._targets, dtype, device)
 
     def lay_out(self, name: str, adapter: LoraAdapter) -> Loaded:
@@ -69,7 +70,7 @@ class Gains:
         if groups == self._groups:
             return
         # Set again at the very end: a step that fails on the way here must not find itself prepared.
-        self._groups, self._crowds, self._thin = [], [], None
+        self._groups, self._crowds, self.thin = [], [], None
         if self._by_kernel:
             self._crowds = [group for group in groups if len(group.adapters) == 1 and group.length >= CROWD]
             few = [group for group in groups if group not in self._crowds]
@@ -77,7 +78,7 @@ class Gains:
             if owned:
                 found = [one.thin for _, one in owned if one.thin is not None]
                 maps = [(target.inputs, list(target.outputs.values())) for target in self._targets]
-                self._thin = ThinRows([row for row, _ in owned], found, maps)
+                self.thin = ThinRows([row for row, _ in owned], found, maps)
         else:
             self._crowds = [group for group in groups if len(group.adapters) == 1]
             self._shelf.hold([group for group in groups if len(group.adapters) > 1])
@@ -85,13 +86,18 @@ class Gains:
 
     def forget(self, adapter: Loaded) -> None:
         """Nobody will ask for this adapter again."""
-        self._groups, self._crowds, self._thin = [], [], None
+        self._groups, self._crowds, self.thin = [], [], None
         self._shelf.forget(adapter)
 
     @property
     def acting(self) -> bool:
         """False where all rows are the base's own."""
         return bool(self._groups)
+
+    @property
+    def crowded(self) -> bool:
+        """True where rows of one adapter are so many that they are a product of their own, or no kernel reads them."""
+        return bool(self._crowds) or (self.acting and not self._by_kernel)
 
     def add(self, target: int, x: Tensor, y: Tensor) -> None:
         """Add to y (rows, outputs), in place, what the rows' adapters make of x (rows, inputs)."""
@@ -102,8 +108,8 @@ class Gains:
             if pair is not None:
                 rows = slice(group.row, group.row + group.length)
                 y[rows].addmm_(x[rows] @ pair[0], pair[1])
-        if self._thin is not None:
-            self._thin.add(target, x, y)
+        if self.thin is not None:
+            self.thin.add(target, x, y)
         elif not self._by_kernel:
             self._shelf.add(target, x, y)
 

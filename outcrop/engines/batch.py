@@ -95,6 +95,11 @@ class Batch:
         return sum(len(part.tokens) == 1 for part in self.parts)
 
     @cached_property
+    def answered(self) -> int:
+        """Of how many rows the logits are wanted."""
+        return sum(part.wanted for part in self.parts)
+
+    @cached_property
     def chunks(self) -> list[Chunk]:
         """The others."""
         found, row = [], self.single

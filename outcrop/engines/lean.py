@@ -14,6 +14,7 @@ from torch.nn.functional import embedding
 from outcrop import kernels
 from outcrop.engines import plain
 from outcrop.engines.adapters import Gains
+from outcrop.engines.answers import Answers, Parts
 from outcrop.engines.attention import Layer as Kept
 from outcrop.engines.attention import Rule, attend
 from outcrop.engines.batch import Batch
@@ -105,6 +106,7 @@ class LeanModel:
         )
         self._layers = [self._taken(layer) for layer in body.layers]
         self._head = Product(model.lm_head.weight, model.lm_head.bias)
+        self._answers = self._as_one_call()
 
     def run(self, batch: Batch, cache: Cache) -> Tensor:
         """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it.
@@ -114,8 +116,10 @@ class LeanModel:
         if batch.reaches > cache.size:
             raise RuntimeError(f"rows reach to place {batch.reaches} of a cache of {cache.size}")
         self.gains.begin(batch.groups, batch.rows)
+        turns = self._turns(batch.positions)
+        if self._answers is not None and self._answers.fit(batch):
+            return self._answers.run(batch, cache, turns)
         hidden, added = embedding(batch.ids, self._table), None
-        turns = self._turns(hidden, batch.positions)
         for number, (layer, kept) in enumerate(zip(self._layers, cache.layers, strict=True)):
             added = self._block(number * PRODUCTS, layer, (hidden, added), turns, (batch, kept))
         if batch.wanted.shape[0] != batch.rows:
@@ -148,9 +152,20 @@ class LeanModel:
             self.gains.add(target, x, y)
         return y
 
-    def _turns(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _as_one_call(self) -> Answers | None:
+        """The same layers as a program of kernels; None where some of them are no kernels."""
+        products = [[one.paired for one in (layer.qkv, layer.out, layer.gate_up, layer.down)] for layer in self._layers]
+        paired = [[one for one in some if one is not None] for some in products]
+        head = self._head.paired
+        if head is None or paired != products or self._small is not rows:
+            return None
+        layers = list(zip(self._layers, paired, strict=True))
+        parts = Parts(self._table, layers, self._norm, head, self._eps, self._queries)
+        return Answers(parts, self.gains)
+
+    def _turns(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines of each row's position, (rows, d): x cos + roll(x) sin turns x."""
-        exact = hidden if hidden.dtype == torch.float64 else hidden.new_empty(0, dtype=torch.float32)
+        exact = self._table if self.dtype == torch.float64 else self._table.new_empty(0, dtype=torch.float32)
         cos, sin = self._rotary(exact, positions[None])
         half = self._width // 2
         return cos[0].contiguous(), torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)

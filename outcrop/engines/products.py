@@ -28,8 +28,10 @@ class Product:
         self.outputs, self.inputs = weight.shape
         self.bytes = weight.numel() * weight.element_size()
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-        if _is_paired(weight):
-            self._run: Callable[[Tensor], Tensor] = PairedWeight(weight, bias)
+        self.paired: PairedWeight | None = PairedWeight(weight, bias) if _is_paired(weight) else None
+        """The weight as our own kernel has it, where that multiplies."""
+        if self.paired is not None:
+            self._run: Callable[[Tensor], Tensor] = self.paired
         elif lays_out(weight.device, weight.dtype):
             laid = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS)
             self._run = partial(_by_onednn, laid, bias)

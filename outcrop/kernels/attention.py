@@ -12,7 +12,7 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import LINE, THREAD, UNIT, Kernel, bits, fetch, floats, halves, longs, real, take
+from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, bits, fetch, floats, halves, longs, real, take
 from outcrop.kernels.numbers import exp, kept, read
 
 
@@ -25,30 +25,56 @@ def attend(
     are of one dtype, float32 or bfloat16, and lie as written; sums are float32. cap: scores are bent by
     cap * tanh(score / cap).
     """
+    query = query.contiguous()
+    found = query.new_empty(*query.shape[:2], layer[1].shape[2])
+    attend_into(found, query, layer, where, longest, scale=scale, cap=cap).run()
+    return found
+
+
+def attend_into(
+    found: Tensor,
+    query: Tensor,
+    layer: tuple[Tensor, Tensor],
+    where: Tensor,
+    longest: int,
+    *,
+    scale: float,
+    cap: float | None,
+    scratch: Tensor | None = None,
+) -> Call:
+    """The same, to be run later, its answer written to `found`; scratch: as `scratch_for` makes it, to be shared."""
     keys, values = layer
     rows, heads, width = query.shape
     kv, places, wide = values.shape
-    query = query.contiguous()
-    found = query.new_empty(rows, heads, wide)
-    threads = torch.get_num_threads()
-    group = heads // kv
-    scratch = torch.empty(threads, group * (width + longest + wide), dtype=torch.float32)
-    _kernel(width, wide, group, query.dtype == torch.bfloat16)(
+    threads, group = torch.get_num_threads(), heads // kv
+    if scratch is None:
+        scratch = scratch_for(threads, heads, layer, longest)
+    return Call(
+        _kernel(width, wide, group, query.dtype == torch.bfloat16),
         min(threads, rows * kv),
-        query.data_ptr(),
-        keys.data_ptr(),
-        values.data_ptr(),
-        found.data_ptr(),
-        where.data_ptr(),
-        scratch.data_ptr(),
-        rows,
-        kv,
-        places,
-        longest,
-        bits(scale),
-        bits(cap or 0.0),
+        (
+            query.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            found.data_ptr(),
+            where.data_ptr(),
+            scratch.data_ptr(),
+            rows,
+            kv,
+            places,
+            longest,
+            bits(scale),
+            bits(cap or 0.0),
+        ),
+        (scratch,),
     )
-    return found
+
+
+def scratch_for(threads: int, heads: int, layer: tuple[Tensor, Tensor], longest: int) -> Tensor:
+    """Where so many threads keep the scores and sums of a row's heads."""
+    keys, values = layer
+    group = heads // keys.shape[0]
+    return torch.empty(threads, group * (keys.shape[2] + longest + values.shape[2]), dtype=torch.float32)
 
 
 @cache

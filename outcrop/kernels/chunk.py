@@ -15,8 +15,8 @@ from torch import Tensor
 
 from outcrop.kernels.native import THREAD, UNIT, Kernel, as_float, bits, floats, halves, real, take, words
 from outcrop.kernels.numbers import exp, kept, ordered
-from outcrop.kernels.product import WIDE, supported
-from outcrop.kernels.tile import LANES, MANY, exact
+from outcrop.kernels.product import supported
+from outcrop.kernels.tile import LANES, MANY, WIDE, exact
 
 BLOCK: Final = 32
 """Rows of a head that a thread takes at a time."""

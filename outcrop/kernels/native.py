@@ -9,6 +9,7 @@ import ctypes
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import llvmlite
 import numba
-import torch  # noqa: F401  its OpenMP must be there first: see _parallel
+import torch  # its OpenMP must be there first: see _parallel
 from llvmlite import ir
 from numba import cfunc, types
 from numba.core.registry import cpu_target
@@ -48,16 +49,35 @@ class Kernel:
     def __init__(self, function: Callable[[Any], None]) -> None:
         # Held on to: the code goes with it.
         self._compiled = _compiled(function)
-        self._address: int = self._compiled.address
-        self._alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._address)
+        self.address: int = self._compiled.address
+        self._alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
     def __call__(self, threads: int, *numbers: int) -> None:
         """Run on so many threads."""
         array = (ctypes.c_int64 * (FRONT + len(numbers)))(0, 0, *numbers)
         if threads > 1 and _parallel is not None:
-            _parallel(self._address, array, threads, 0)
+            _parallel(self.address, array, threads, 0)
         else:
             self._alone(array)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a kernel, ready: by itself, or as a part of a program.
+
+    It knows addresses: what it reads and writes must be there still when it runs.
+    """
+
+    kernel: Kernel
+    threads: int
+    """As many as have work in it."""
+    numbers: tuple[int, ...]
+    held: tuple[torch.Tensor, ...] = ()
+    """What lies at addresses that nobody else knows."""
+
+    def run(self) -> None:
+        """Now."""
+        self.kernel(self.threads, *self.numbers)
 
 
 def _compiled(function: Callable[[Any], None]) -> Any:

@@ -13,7 +13,7 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import UNIT, Kernel, bits, floats, halves, longs, real, take
+from outcrop.kernels.native import UNIT, Call, Kernel, bits, floats, halves, longs, real, take
 from outcrop.kernels.numbers import exp, kept, read
 
 WORTH: Final = 1 << 15
@@ -26,19 +26,27 @@ def _threads(rows: int, numbers: int) -> int:
 
 def norm(hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
     """hidden (rows, numbers) += added, in place; returns its root-mean-square norm times weight (numbers,)."""
-    rows, width = hidden.shape
     found = torch.empty_like(hidden)
-    _norm(hidden.dtype == torch.bfloat16)(
-        _threads(rows, width),
-        hidden.data_ptr(),
-        0 if added is None else added.data_ptr(),
-        weight.data_ptr(),
-        found.data_ptr(),
-        rows,
-        width,
-        bits(eps),
-    )
+    norm_into(found, hidden, added, weight, eps).run()
     return found
+
+
+def norm_into(found: Tensor, hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Call:
+    """The same, to be run later, its answer written to `found`."""
+    rows, width = hidden.shape
+    return Call(
+        _norm(hidden.dtype == torch.bfloat16),
+        _threads(rows, width),
+        (
+            hidden.data_ptr(),
+            0 if added is None else added.data_ptr(),
+            weight.data_ptr(),
+            found.data_ptr(),
+            rows,
+            width,
+            bits(eps),
+        ),
+    )
 
 
 @cache
@@ -69,10 +77,19 @@ def _norm(half: bool) -> Kernel:
 
 def gate(both: Tensor) -> Tensor:
     """(rows, gate's numbers and as many of up's) to silu(gate) * up."""
-    rows, width = both.shape[0], both.shape[1] // 2
-    found = both.new_empty(rows, width)
-    _gate(both.dtype == torch.bfloat16)(_threads(rows, 2 * width), both.data_ptr(), found.data_ptr(), rows, width)
+    found = both.new_empty(both.shape[0], both.shape[1] // 2)
+    gate_into(found, both).run()
     return found
+
+
+def gate_into(found: Tensor, both: Tensor) -> Call:
+    """The same, to be run later, its answer written to `found`."""
+    rows, width = found.shape
+    return Call(
+        _gate(both.dtype == torch.bfloat16),
+        _threads(rows, 2 * width),
+        (both.data_ptr(), found.data_ptr(), rows, width),
+    )
 
 
 @cache
@@ -112,29 +129,47 @@ def turn(
     made (rows, numbers): queries, keys and values; turns: cosines and signed sines (rows, d), float32; heads
     (heads + kv heads, d): norms of queries and keys before they turn; layer: keys and values (kv heads, places, d).
     """
-    keys, values = layer
-    kv, size, width = keys.shape
+    kv, _, width = layer[0].shape
     rows = made.shape[0]
-    queries = made.shape[1] // width - 2 * kv
-    found = made.new_empty(rows, queries, width)
-    cos, sin = turns
-    _turn(width, made.dtype == torch.bfloat16)(
-        _threads(rows, made.shape[1]),
-        made.data_ptr(),
-        cos.data_ptr(),
-        sin.data_ptr(),
-        0 if heads is None else heads.data_ptr(),
-        keys.data_ptr(),
-        values.data_ptr(),
-        places.data_ptr(),
-        found.data_ptr(),
-        rows,
-        queries,
-        kv,
-        size,
-        bits(eps),
-    )
+    found = made.new_empty(rows, made.shape[1] // width - 2 * kv, width)
+    turn_into(found, made, turns, layer, places, heads=heads, eps=eps).run()
     return found
+
+
+def turn_into(
+    found: Tensor,
+    made: Tensor,
+    turns: tuple[Tensor, Tensor],
+    layer: tuple[Tensor, Tensor],
+    places: Tensor,
+    *,
+    heads: Tensor | None,
+    eps: float,
+) -> Call:
+    """The same, to be run later, its answer written to `found`."""
+    keys, values = layer
+    kv, size, _ = keys.shape
+    rows, queries, width = found.shape
+    cos, sin = turns
+    return Call(
+        _turn(width, made.dtype == torch.bfloat16),
+        _threads(rows, made.shape[1]),
+        (
+            made.data_ptr(),
+            cos.data_ptr(),
+            sin.data_ptr(),
+            0 if heads is None else heads.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            places.data_ptr(),
+            found.data_ptr(),
+            rows,
+            queries,
+            kv,
+            size,
+            bits(eps),
+        ),
+    )
 
 
 @cache

@@ -14,7 +14,7 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import LINE, THREAD, UNIT, Kernel, fetch, floats, halves, longs, take
+from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, fetch, floats, halves, longs, take
 from outcrop.kernels.numbers import kept, read
 
 
@@ -79,24 +79,36 @@ class ThinRows:
             raise RuntimeError(f"adapters do not read {x.dtype} or do not write {y.dtype}, or not end to end")
         # Some layers read a view, such as a state-space model's turned over.
         x = x.contiguous()
+        call = self.into(target, x, y)
+        if call is not None:
+            call.run()
+
+    def into(self, target: int, x: Tensor, y: Tensor) -> Call | None:
+        """The same of x and y end to end, to be run later; None where nobody gains anything there."""
+        if not self._gains[target]:
+            return None
         (count,), table, threads = self._rows.shape, self._tables[target], torch.get_num_threads()
         room = x.shape[1] + y.shape[1] + self._rank
         scratch = torch.empty(threads, room, dtype=torch.float32)
-        _kernel(x.dtype == torch.bfloat16)(
+        return Call(
+            _kernel(x.dtype == torch.bfloat16),
             min(threads, count),
-            x.data_ptr(),
-            y.data_ptr(),
-            self._rows.data_ptr(),
-            table.data_ptr(),
-            self._outputs[target].data_ptr(),
-            scratch.data_ptr(),
-            count,
-            x.shape[0],
-            x.shape[1],
-            y.shape[1],
-            len(self._outputs[target]),
-            table.shape[1],
-            room,
+            (
+                x.data_ptr(),
+                y.data_ptr(),
+                self._rows.data_ptr(),
+                table.data_ptr(),
+                self._outputs[target].data_ptr(),
+                scratch.data_ptr(),
+                count,
+                x.shape[0],
+                x.shape[1],
+                y.shape[1],
+                len(self._outputs[target]),
+                table.shape[1],
+                room,
+            ),
+            (scratch,),
         )
 
 

@@ -4,19 +4,23 @@ Written as LLVM instructions, since no loop in Python says "multiply these pairs
 (AVX512-BF16). Knows addresses; what lies there is said by `kernels.product`.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from outcrop.kernels.native import prefetch
+from outcrop.kernels.native import LINE, prefetch
 
 LANES: Final = 16
 """Columns of a vector."""
 
 VECTORS: Final = 4
 """Vectors beside each other: so many loads share each number of a row."""
+
+WIDE: Final = LANES * VECTORS
+"""Columns of a tile."""
 
 _LONG, _WORD, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 _FLOATS, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
@@ -41,26 +45,31 @@ _PAIRS, _HALVES = ir.VectorType(_BFloat(), 2 * LANES), ir.VectorType(_BFloat(), 
 class _Writer:
     """Writes one tile's instructions."""
 
-    def __init__(self, builder: Any, height: int, rounds: bool) -> None:
-        self._to, self._height, self._rounds = builder, height, rounds
+    def __init__(self, builder: Any, kind: "Kind") -> None:
+        self._to, self._kind = builder, kind
 
     def write(
-        self, x: Any, x_step: Any, rows: Any, weight: Any, block: Any, pairs: Any, found: Any, step: Any, bias: Any,
-        ahead: Any,
-    ) -> None:  # fmt: skip
-        """See `_tile`; x_step and step: bytes from a row to the next."""
-        to = self._to
-        reads, writes = self._rows(x, x_step, rows), self._rows(found, step, rows)
-        weights = [to.add(weight, to.mul(block, self._long(vector))) for vector in range(VECTORS)]
-        begun = [self._load(to.add(bias, self._long(4 * LANES * vector)), _FLOATS, 4) for vector in range(VECTORS)]
+        self, reads: list[Any], weights: list[Any], pairs: Any, writes: list[Any], bias: Any, ahead: Any, pace: Any
+    ) -> None:
+        """reads, weights, writes: where each row, each vector's first numbers and each row of the product lie.
+
+        ahead: where to bring memory near; pace: how many bytes further with each pair, a line at its begin and one at
+        its half.
+        """
+        to, kind = self._to, self._kind
+        begun = [self._load(to.add(bias, self._long(4 * LANES * vector)), _FLOATS, 4) for vector in range(kind.vectors)]
         before, loop, after = to.block, to.append_basic_block("pairs"), to.append_basic_block("through")
         to.branch(loop)
         to.position_at_end(loop)
         pair = to.phi(_LONG)
         pair.add_incoming(self._long(0), before)
-        sums = [[to.phi(_FLOATS) for _ in range(VECTORS)] for _ in range(self._height)]
-        to.call(*prefetch(to, to.add(ahead, to.shl(pair, self._long(6)))))
-        columns = [self._load(to.add(one, to.shl(pair, self._long(6))), _WORDS, 4) for one in weights]
+        sums = [[to.phi(_FLOATS) for _ in range(kind.vectors)] for _ in range(kind.height)]
+        along = to.mul(pair, self._long(LINE * kind.beside))
+        near = to.add(ahead, to.mul(pair, pace))
+        to.call(*prefetch(to, near))
+        if kind.beside > 1:
+            to.call(*prefetch(to, to.add(near, to.ashr(pace, self._long(1)))))
+        columns = [self._load(to.add(one, along), _WORDS, 4) for one in weights]
         for row, read in zip(sums, reads, strict=True):
             numbers = self._spread(self._load(to.add(read, to.shl(pair, self._long(2))), _WORD, 2))
             for number, (total, column) in enumerate(zip(row, columns, strict=True)):
@@ -75,16 +84,18 @@ class _Writer:
             for vector, total in enumerate(row):
                 # What a phi was given last is what it stands for here.
                 last = total.incomings[1][0]
-                size, kind, made = (2, _HALVES, self._rounded(last)) if self._rounds else (4, _FLOATS, last)
+                size, kept, made = (2, _HALVES, self._rounded(last)) if kind.rounds else (4, _FLOATS, last)
                 place = to.add(there, self._long(size * LANES * vector))
-                to.store(made, to.inttoptr(place, kind.as_pointer())).align = size
+                to.store(made, to.inttoptr(place, kept.as_pointer())).align = size
 
-    def _rows(self, first: Any, step: Any, rows: Any) -> list[Any]:
-        """The address of each row; beyond the last one it is the last one's, which is made again."""
-        to, last = self._to, self._to.sub(rows, self._long(1))
-        places = [self._long(row) for row in range(self._height)]
-        within = [to.select(to.icmp_signed("<", place, rows), place, last) for place in places]
-        return [to.add(first, to.mul(place, step)) for place in within]
+    def places(self, first: Any, step: Any, count: int, last: Any = None) -> list[Any]:
+        """Addresses one step behind the other; last: those beyond so many are the last one's."""
+        to = self._to
+        numbers = [self._long(number) for number in range(count)]
+        if last is not None:
+            end = to.sub(last, self._long(1))
+            numbers = [to.select(to.icmp_signed("<", number, end), number, end) for number in numbers]
+        return [to.add(first, to.mul(number, step)) for number in numbers]
 
     def _load(self, address: Any, kind: Any, align: int) -> Any:
         loaded = self._to.load(self._to.inttoptr(address, kind.as_pointer()))
@@ -113,30 +124,75 @@ class _Writer:
         return ir.Constant(_LONG, number)
 
 
-def _tile(height: int, rounds: bool) -> Any:
-    """An intrinsic for so many rows; `rounds`: its product is bfloat16, else float32.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Of a tile."""
 
-    Its arguments, all int64: x, bytes from one of its rows to the next, how many rows there are (fewer: the last one is
-    made again); weight (VECTORS, …, LANES, 2), bytes from one vector's to the next one's, and how many pairs of numbers
-    are multiplied; where the product goes and bytes from one of its rows to the next; bias (VECTORS * LANES) float32;
-    where to read ahead, a line for each pair.
+    height: int
+    """Rows."""
+    rounds: bool
+    """Its product is bfloat16, else float32."""
+    vectors: int = VECTORS
+    """Of columns."""
+    beside: int = 1
+    """Vectors whose numbers lie with each pair of numbers."""
+
+
+def whole(kind: Kind) -> Any:
+    """An intrinsic for tiles all of whose rows are there.
+
+    Its arguments, all int64: x, bytes from one of its rows to the next; weight (…, vectors, LANES, 2), and how many
+    pairs of numbers are multiplied; where the product goes and bytes from one of its rows to the next; bias (vectors *
+    LANES) float32; where to read ahead, and how many bytes further with each pair: one line, or two.
     """
 
     @intrinsic
-    def tile(
+    def made(
+        context: Any, x: Any, x_step: Any, weight: Any, pairs: Any, found: Any, step: Any, bias: Any, ahead: Any,
+        pace: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, x_step, weight, pairs, found, step, bias, ahead, pace = arguments
+            writer = _Writer(builder, kind)
+            reads, writes = writer.places(x, x_step, kind.height), writer.places(found, step, kind.height)
+            weights = writer.places(weight, ir.Constant(_LONG, LINE), kind.vectors)
+            writer.write(reads, weights, pairs, writes, bias, ahead, pace)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 9), generate
+
+    return made
+
+
+def ragged(kind: Kind) -> Any:
+    """An intrinsic for tiles that may have fewer rows: the last one is made again.
+
+    Its arguments, all int64: x, bytes from one of its rows to the next, how many rows there are; weight (vectors, …,
+    LANES, 2), bytes from one vector's to the next one's, and how many pairs of numbers are multiplied; where the
+    product goes and bytes from one of its rows to the next; bias (vectors * LANES) float32; where to read ahead, a line
+    for each pair.
+    """
+
+    @intrinsic
+    def made(
         context: Any, x: Any, x_step: Any, rows: Any, weight: Any, block: Any, pairs: Any, found: Any, step: Any,
         bias: Any, ahead: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _Writer(builder, height, rounds).write(*arguments)
+            x, x_step, rows, weight, block, pairs, found, step, bias, ahead = arguments
+            writer = _Writer(builder, kind)
+            reads = writer.places(x, x_step, kind.height, rows)
+            writes = writer.places(found, step, kind.height, rows)
+            weights = writer.places(weight, block, kind.vectors)
+            writer.write(reads, weights, pairs, writes, bias, ahead, ir.Constant(_LONG, LINE))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 10), generate
 
-    return tile
+    return made
 
 
-FEW, MANY = 1, 4
+MANY = 4
 """Rows of a tile."""
 
-few, many, exact = _tile(FEW, True), _tile(MANY, True), _tile(MANY, False)
+exact = ragged(Kind(MANY, rounds=False))
