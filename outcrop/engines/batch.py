@@ -90,6 +90,11 @@ class Batch:
         return max(part.place + part.end for part in self.parts)
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest text, up to its last row."""
+        return max(part.end for part in self.parts)
+
+    @cached_property
     def single(self) -> int:
         """How many rows read one token: the first ones."""
         return sum(len(part.tokens) == 1 for part in self.parts)

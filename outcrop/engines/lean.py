@@ -28,6 +28,9 @@ KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Q
 STEADY: Final = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embedding whose frequencies do not hang on how long a text is."""
 
+SHORT: Final = 1024
+"""Tokens of a text for which rotations are known beforehand."""
+
 PRODUCTS: Final = 4
 """Of a layer: queries, keys and values; what attention gives; gate and up; down."""
 
@@ -105,6 +108,7 @@ class LeanModel:
             self.device,
         )
         self._layers = [self._taken(layer) for layer in body.layers]
+        self._turned = self._turned_to(SHORT)
         self._head = Product(model.lm_head.weight, model.lm_head.bias)
         self._answers = self._as_one_call()
 
@@ -116,7 +120,7 @@ class LeanModel:
         if batch.reaches > cache.size:
             raise RuntimeError(f"rows reach to place {batch.reaches} of a cache of {cache.size}")
         self.gains.begin(batch.groups, batch.rows)
-        turns = self._turns(batch.positions)
+        turns = self._turns(batch)
         if self._answers is not None and self._answers.fit(batch):
             return self._answers.run(batch, cache, turns)
         hidden, added = embedding(batch.ids, self._table), None
@@ -163,10 +167,17 @@ class LeanModel:
         parts = Parts(self._table, layers, self._norm, head, self._eps, self._queries)
         return Answers(parts, self.gains)
 
-    def _turns(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _turns(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines of each row's position, (rows, d): x cos + roll(x) sin turns x."""
-        exact = self._table if self.dtype == torch.float64 else self._table.new_empty(0, dtype=torch.float32)
-        cos, sin = self._rotary(exact, positions[None])
+        if batch.longest > len(self._turned[0]):
+            self._turned = self._turned_to(1 << (batch.longest - 1).bit_length())
+        cos, sin = self._turned
+        return cos.index_select(0, batch.positions), sin.index_select(0, batch.positions)
+
+    def _turned_to(self, length: int) -> tuple[Tensor, Tensor]:
+        """The same of all positions before one."""
+        exact = self._table.new_empty(0, dtype=torch.float64 if self.dtype == torch.float64 else torch.float32)
+        cos, sin = self._rotary(exact, torch.arange(length, device=self.device)[None])
         half = self._width // 2
         return cos[0].contiguous(), torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
 
