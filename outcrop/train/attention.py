@@ -1,9 +1,9 @@
 """Attention for examples laid end to end in one row: each sees itself only, through transformers' own extension point.
 
 Examples that do not know of each other cannot contaminate each other: there is no mask to get wrong. On a GPU one call
-of flash attention takes all segments (varlen), where it was tried and said what a call for each said; on a CPU they are
-plain matrix products (causal); else every segment is a call of its own, but neighbours of one length go together. Knows
-torch and transformers' AttentionInterface; nothing of datasets or losses.
+of flash attention takes all segments (varlen), where it was tried and said what a call for each said; on a CPU they go
+through kernels of our own (fused) or are plain matrix products (causal); else every segment is a call of its own, but
+neighbours of one length go together. Knows torch and transformers' AttentionInterface; nothing of datasets or losses.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
 from outcrop.errors import OutcropError
-from outcrop.train import causal, varlen
+from outcrop.train import causal, fused, varlen
 from outcrop.weights import window_of
 
 NAME: Final = "outcrop_segments"
@@ -79,6 +79,8 @@ def attend(
     kernel = kernel_for(query, key) if plain else None
     if kernel is not None:
         found = varlen.attention(heads, segments, scale, shared, window=sliding_window, by=kernel)
+    elif plain and fused.takes(query.device, query.dtype, query.shape[3]):
+        found = fused.attention(*heads, tuple(runs(segments)), scale, shared, sliding_window)
     elif plain and query.device.type == "cpu" and sliding_window_spares(segments, sliding_window, shared):
         found = causal.attention(*heads, tuple(runs(segments)), scale, shared)
     else:

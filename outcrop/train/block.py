@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from outcrop.errors import OutcropError
-from outcrop.train import causal, norm
+from outcrop.train import causal, fused, norm
 from outcrop.train.attention import runs, sliding_window_spares
 from outcrop.train.bundle import Bundle, Wiring, wire
 
@@ -55,7 +55,12 @@ class Block(nn.Module):
         # Qwen2 has windows in some of its layers and says so in each; Mistral in all of them.
         everywhere = getattr(self.self_attn.config, "sliding_window", None)
         window = getattr(self.self_attn, "sliding_window", everywhere)
-        if segments is None or position_embeddings is None or not sliding_window_spares(segments, window, shared):
+        by_kernel = fused.takes(hidden_states.device, hidden_states.dtype, self.self_attn.head_dim)
+        if (
+            segments is None
+            or position_embeddings is None
+            or not (by_kernel or sliding_window_spares(segments, window, shared))
+        ):
             found: Tensor = self.replaced(
                 hidden_states,
                 attention_mask=attention_mask,
@@ -67,16 +72,17 @@ class Block(nn.Module):
             return found if wanted is None or not self._last else found[:, wanted]
         if attention_mask is not None:
             raise OutcropError(f"{type(self.replaced).__name__} is not plainly causal, so segments cannot be packed")
-        x = self._attend(hidden_states[0], position_embeddings, tuple(runs(segments)), shared)
+        cut = _Cut(tuple(runs(segments)), shared, window, by_kernel)
+        x = self._attend(hidden_states[0], position_embeddings, cut)
         if self._last and wanted is not None:
             x = x.index_select(0, wanted)
         return self._think(x).unsqueeze(0)
 
-    def _attend(self, x: Tensor, positions: tuple[Tensor, Tensor], segments: causal.Runs, shared: int) -> Tensor:
+    def _attend(self, x: Tensor, positions: tuple[Tensor, Tensor], cut: "_Cut") -> Tensor:
         attention, before = self.self_attn, self.input_layernorm
         first, tensors = wire([attention.q_proj, attention.k_proj, attention.v_proj])
         second, more = wire([attention.o_proj])
-        shape = _Shape(first, second, before.variance_epsilon, segments, shared, attention.head_dim, attention.scaling)
+        shape = _Shape(first, second, before.variance_epsilon, cut, attention.head_dim, attention.scaling)
         cos, sin = (one[0].unsqueeze(1) for one in positions)
         found: Tensor = _Attending.apply(x, before.weight, shape, cos, sin, *tensors, *more)  # type: ignore[no-untyped-call]
         return found
@@ -118,15 +124,39 @@ def _plain(layer: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class _Cut:
+    """How a row falls into segments, and by which way each sees itself."""
+
+    runs: causal.Runs = ()
+    shared: int = 0
+    """Tokens from which all of them go on."""
+    window: int | None = None
+    by_kernel: bool = False
+
+    def attend(self, heads: causal.Heads, scale: float) -> tuple[Tensor, list[Tensor]]:
+        """See causal.attend()."""
+        if self.by_kernel:
+            return fused.attend(heads, self.runs, scale, self.shared, self.window)
+        return causal.attend(heads, self.runs, scale, self.shared)
+
+    def descend(self, above: Tensor, heads: causal.Heads, kept: Sequence[Tensor], scale: float) -> causal.Heads:
+        """See causal.descend()."""
+        if self.by_kernel:
+            return fused.descend(above, heads, kept, self.runs, scale, self.shared, self.window)
+        return causal.descend(above, heads, kept, self.runs, scale, self.shared)
+
+
+_WHOLE: Final = _Cut()
+
+
+@dataclass(frozen=True, slots=True)
 class _Shape:
     """What a half's arithmetic follows beside its tensors."""
 
     first: tuple[Wiring, ...]
     second: tuple[Wiring, ...]
     eps: float
-    runs: causal.Runs = ()
-    shared: int = 0
-    """Tokens from which all of them go on."""
+    cut: _Cut = _WHOLE
     width: int = 0
     """Of a head."""
     scale: float = 0.0
@@ -155,7 +185,7 @@ class _Attending(torch.autograd.Function):
         made, low = first(even)
         q, k, v = (one.view(len(x), -1, shape.width) for one in made)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        answers, kept = causal.attend(_heads(q, k, v), shape.runs, shape.scale, shape.shared)
+        answers, kept = shape.cut.attend(_heads(q, k, v), shape.scale)
         (y,), low_out = second(answers.view(len(x), -1))
         ctx.shape, ctx.count = shape, len(tensors)
         ctx.save_for_backward(x, weight, cos, sin, *tensors, even, scale, q, k, v, answers, low, low_out, *kept)
@@ -175,9 +205,7 @@ class _Attending(torch.autograd.Function):
             [above], answers.view(len(x), -1), low_out, downwards=True, learns=learns_out
         )
         assert to_answers is not None
-        to_heads = causal.descend(
-            to_answers.view_as(answers), _heads(q, k, v), kept, shape.runs, shape.scale, shape.shared
-        )
+        to_heads = shape.cut.descend(to_answers.view_as(answers), _heads(q, k, v), kept, shape.scale)
         to_q, to_k, to_v = _heads(*to_heads)
         to_q, to_k = _rotate(to_q, cos, sin, back=True), _rotate(to_k, cos, sin, back=True)
         flat = [one.reshape(len(x), -1) for one in (to_q, to_k, to_v)]
