@@ -101,6 +101,8 @@ class Streamed:
     async def __anext__(self) -> Event:
         """The next event."""
         state = self._state
+        if state.waiting:
+            return state.waiting.popleft()
         try:
             while not state.waiting:
                 self._take(await anext(self._pieces))
@@ -134,7 +136,8 @@ class Streamed:
         if state.tally.ends == script.generations:
             events = script.ending(events, state.tally, Metrics(milliseconds(self._start), state.first_byte))
             self._charge()
-        state.waiting.extend(script.frame(event) for event in events)
+        for event in events:
+            state.waiting.append(script.frame(event))
 
     def _charge(self) -> None:
         tally = self._state.tally
@@ -161,8 +164,12 @@ class Streamed:
                 self._held.__exit__(type(fault), fault, fault.__traceback__)
 
 
-async def _generations(lease: Lease, prompt: Prompt, number: int) -> AsyncGenerator[Piece, None]:
+def _generations(lease: Lease, prompt: Prompt, number: int) -> AsyncGenerator[Piece, None]:
     """One generation after the other: the engine has one queue, so that side by side would be no sooner done."""
+    return lease.line.stream(lease.model, prompt) if number == 1 else _several(lease, prompt, number)
+
+
+async def _several(lease: Lease, prompt: Prompt, number: int) -> AsyncGenerator[Piece, None]:
     for _ in range(number):
         async with aclosing(lease.line.stream(lease.model, prompt)) as pieces:
             async for piece in pieces:

@@ -47,6 +47,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, hello: bytes) -> None:
         self._hello, self._lines = hello, Lines()
+        self._loop = asyncio.get_running_loop()
         self._streams: dict[int, Stream] = {}
         self._number = 0
         self._transport: asyncio.WriteTransport
@@ -64,12 +65,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand out what a step gave."""
+        now = self._loop.time()
         try:
             for line in self._lines.feed(data):
                 for told in TOLD.decode(line):
                     stream = self._streams.get(told.id)
                     if stream is not None:
-                        stream.take(told)
+                        stream.take(told, now)
         except msgspec.DecodeError as fault:
             self._lose(f"what it said cannot be read: {fault}")
             self._transport.abort()
@@ -135,9 +137,9 @@ class Stream:
         self._watch.cancel()
         self._connection.leave(self._number, ended=self._ended)
 
-    def take(self, told: Told) -> None:
-        """What the engine says."""
-        self._heard, self._taken = self._loop.time(), True
+    def take(self, told: Told, now: float) -> None:
+        """What the engine says. now: by the event loop's clock."""
+        self._heard, self._taken = now, True
         if told.status == TAKEN:
             return
         self._ended = told.finish is not None or told.status != PIECE

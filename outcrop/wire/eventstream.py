@@ -20,6 +20,10 @@ MAX_PAYLOAD: Final = 16 * 1024 * 1024
 """AWS's bound on a frame's payload; botocore refuses more than 24 MiB."""
 
 
+_LENGTHS: Final = struct.Struct(">II").pack
+_SUM: Final = struct.Struct(">I").pack
+
+
 def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
     """Return one frame. Raises ValueError when a header or the payload is longer than the format allows."""
     return frame(head(headers), payload)
@@ -37,10 +41,9 @@ def frame(head: bytes, payload: bytes) -> bytes:
     """Return the frame of encoded headers and a payload. Raises ValueError for too long a payload."""
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"an event of {len(payload)} payload bytes fits no frame")
-    prelude = struct.pack(">II", 12 + len(head) + len(payload) + 4, len(head))
-    prelude += struct.pack(">I", zlib.crc32(prelude))
-    message = prelude + head + payload
-    return message + struct.pack(">I", zlib.crc32(message))
+    lengths = _LENGTHS(16 + len(head) + len(payload), len(head))
+    start = b"".join((lengths, _SUM(zlib.crc32(lengths)), head, payload))
+    return start + _SUM(zlib.crc32(start))
 
 
 def _header(name: str, value: str) -> bytes:

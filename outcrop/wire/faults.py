@@ -17,6 +17,7 @@ _CODES: Final[Mapping[str, Mapping[ServiceProtocol, str]]] = {
     "AccessDeniedException": {"rest-xml": "AccessDenied", "query": "AccessDenied"},
     "ValidationException": {"rest-xml": "InvalidArgument", "query": "ValidationError"},
     "InternalServerException": {"rest-xml": "InternalError", "query": "InternalFailure"},
+    "ServiceUnavailableException": {"rest-xml": "ServiceUnavailable", "query": "ServiceUnavailable"},
     "ThrottlingException": {"rest-xml": "SlowDown", "query": "Throttling"},
 }
 """Exceptions that any room may raise for any service -> what S3 and the query services call them."""

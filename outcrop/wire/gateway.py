@@ -162,8 +162,10 @@ class Gateway:
         """Route and sign-check; then, with the body whole and verified, the rest of the way in a thread."""
         service = self._spec.service(services[0])
         is_s3 = service.protocol == "rest-xml"
-        raw = b"" if is_s3 else await self._read_signed(services, request, inbound)
-        match = self._route(services, request, raw)
+        match = self._router.rest(services, request) if service.protocol != "query" else None
+        raw = b"" if is_s3 else await self._read_signed(match, inbound)
+        if service.protocol == "query":  # its body may name the operation
+            match = self._router.query(service.name, request, raw.decode("latin-1"))
         checked = await self._signcheck.check(service, match, request, claim, raw, request_id=request_id)
         match = self._implemented(service, match, request, raw)
         if claim is not None and claim.kind != "anonymous" and claim.service not in SIGNED_AS:
@@ -199,11 +201,6 @@ class Gateway:
         reply = output if isinstance(output, Reply) else Reply(output)
         return serialize(match, reply, signed.request_id)
 
-    def _route(self, services: tuple[str, ...], request: Request, raw: bytes) -> Match | None:
-        if self._spec.service(services[0]).protocol == "query":
-            return self._router.query(services[0], request, raw.decode("latin-1"))
-        return self._router.rest(services, request)
-
     def _implemented(self, service: Service, match: Match | None, request: Request, raw: bytes) -> Match:
         """The operation must be known and ours. Asked after the signature, as in AWS: strangers learn nothing."""
         if match is not None and (match.service.name, match.operation.name) in self._operations:
@@ -217,9 +214,8 @@ class Gateway:
             raise faults.method_not_allowed()
         raise faults.not_implemented()
 
-    async def _read_signed(self, services: tuple[str, ...], request: Request, inbound: "_Inbound") -> bytes:
+    async def _read_signed(self, match: Match | None, inbound: "_Inbound") -> bytes:
         """Read a body that is itself part of what is signed: everything but S3's."""
-        match = self._router.rest(services, request) if len(services) > 1 else None
         if match is not None and match.operation.name.startswith("InvokeModel"):
             rule = f"Member must have length less than or equal to {INVOKE_LIMIT}"
             text = f"1 validation error detected: Value at 'body' failed to satisfy constraint: {rule}"

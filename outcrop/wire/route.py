@@ -52,6 +52,11 @@ class _Path:
         return found
 
     @property
+    def literal(self) -> bool:
+        """Whether it begins with a literal segment."""
+        return bool(self.segments) and not self.segments[0].startswith("{")
+
+    @property
     def fixed(self) -> int:
         """How many segments are literal: the more, the more specific."""
         return sum(not segment.startswith("{") for segment in self.segments)
@@ -70,6 +75,16 @@ class RestRouter:
             unique.setdefault(place, path)
         self._paths = tuple(unique.values())
         self._reserved = {name for path in self._paths for name, _ in path.literals}
+        self._begun = {path.segments[0] for path in self._paths if path.literal}
+        self._places: dict[tuple[str, str], tuple[_Path, ...]] = {}
+        """What may match, by method and the first segment where some operation's is literal, else \"\"."""
+        for method in {path.operation.http["method"] for path in self._paths}:
+            for first in ("", *self._begun):
+                self._places[method, first] = tuple(
+                    path
+                    for path in self._paths
+                    if path.operation.http["method"] == method and (not path.literal or path.segments[0] == first)
+                )
 
     def match(self, request: Request, segments: Sequence[str]) -> Match | None:
         """Return the most specific operation for the request, or None.
@@ -80,12 +95,11 @@ class RestRouter:
         query = dict(request.pairs())
         reserved = self._reserved & query.keys()
         best: tuple[tuple[int, ...], _Path, dict[str, str]] | None = None
-        for path in self._paths:
-            if path.operation.http["method"] != request.method:
-                continue
+        first = segments[0] if segments and segments[0] in self._begun else ""
+        for path in self._places.get((request.method, first), ()):
             if any(query.get(name) != value for name, value in path.literals):
                 continue
-            if reserved - {name for name, _ in path.literals}:
+            if reserved and reserved - {name for name, _ in path.literals}:
                 continue
             labels = path.labels(segments)
             if labels is None:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from outcrop.errors import ServiceError
 from outcrop.wire.body import CallerGone, FileSlice, Receive
+from outcrop.wire.events import event_frame, exception_frame
 from outcrop.wire.route import Match
-from outcrop.wire.serialize import Response, event_frame, exception_frame
+from outcrop.wire.serialize import Response
 
 PIECE: Final = 256 * 1024
 """Bytes of a file that are read, and sent, at a time."""
@@ -105,23 +106,17 @@ class Sender:
         """Send a frame an event; raises what comes before the first one, and ends with an error's frame after it."""
         more = True
         while more:
-            frame, more = await self._next_frame(match, events, on_fault)
+            try:
+                frame = event_frame(match, await anext(events))
+            except StopAsyncIteration:
+                frame, more = b"", False
+            except Exception as fault:  # border: past the status line an error can only be a frame
+                if not self.started:
+                    raise
+                frame, more = exception_frame(match, on_fault(fault)), False
             if not self.started:
                 await self._start(response, None)
-            await self._piece(frame, more=more)
-
-    async def _next_frame(
-        self, match: Match, events: AsyncIterator[Mapping[str, Any]], on_fault: Tell
-    ) -> tuple[bytes, bool]:
-        """Return (the next event's frame, True), or (an error's frame or nothing at the end, False)."""
-        try:
-            return event_frame(match, await anext(events)), True
-        except StopAsyncIteration:
-            return b"", False
-        except Exception as fault:  # border: past the status line an error can only be a frame
-            if not self.started:
-                raise
-            return exception_frame(match, on_fault(fault)), False
+            await self._send({"type": "http.response.body", "body": frame, "more_body": more})
 
 
 def _header_bytes(value: str) -> bytes:

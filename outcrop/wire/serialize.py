@@ -1,27 +1,19 @@
 """An operation's answer becomes a response: the output shape is walked, and each member put where the model says.
 
-Streams stay iterators and files stay files; nothing is joined. Errors are in `faults`.
+Streams stay iterators and files stay files; nothing is joined. Errors are in `faults`, a stream's events in `events`.
 """
 
 import base64
 import json
-import random
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final
 
-import msgspec
-
-from outcrop.errors import ServiceError
 from outcrop.wire import eventstream
 from outcrop.wire.body import FileSlice
 from outcrop.wire.render import Xml, as_json, as_text
 from outcrop.wire.route import Match
 from outcrop.wire.spec import Service, Shape
-
-PADDING: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-"""AWS pads each event with a piece of this, so that a frame's length does not tell its text's."""
 
 XML_HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
@@ -162,63 +154,3 @@ def _query_response(match: Match, reply: Reply, request_id: str) -> Response:
     )
     headers = {"content-type": "text/xml", "x-amzn-requestid": request_id}
     return Response(reply.status or 200, {**headers, **reply.headers}, text.encode())
-
-
-# Events
-
-
-def event_frame(match: Match, event: Mapping[str, Any]) -> bytes:
-    """Return the frame of one event: a mapping with one key, the event's name. Raises KeyError for an unknown name."""
-    stream = event_stream(match)
-    ((name, value),) = event.items()
-    shape = stream.members[name]
-    inner = next((each for each in shape.members.values() if each.serialization.get("eventpayload")), None)
-    if inner is not None and inner.type_name == "blob":
-        kind, payload = "application/octet-stream", bytes(value[_name_of(shape, inner)])
-    elif match.service.protocol == "rest-xml":
-        kind, payload = "text/xml", b""
-        if inner is not None:
-            payload = _S3_XML.element(inner.name, inner, value[_name_of(shape, inner)]).encode()
-    else:
-        document = as_json(shape if inner is None else inner, value if inner is None else value[_name_of(shape, inner)])
-        # Long enough to hide a token's length, and no secret: any source of numbers will do.
-        document["p"] = PADDING[: 1 + int(random.random() * len(PADDING))]
-        # json.dumps takes several times as long, which is felt at an event a token.
-        kind, payload = "application/json", msgspec.json.encode(document)
-    return eventstream.frame(
-        _event_head(name, kind if payload or match.service.protocol == "rest-json" else ""), payload
-    )
-
-
-@cache
-def _event_head(name: str, kind: str) -> bytes:
-    """The headers of an event; kind: its content type, "" for none."""
-    content_type = {":content-type": kind} if kind else {}
-    return eventstream.head({":event-type": name, **content_type, ":message-type": "event"})
-
-
-def _name_of(shape: Shape, inner: Shape) -> str:
-    return next(name for name, each in shape.members.items() if each is inner)
-
-
-def event_stream(match: Match) -> Shape:
-    """Return the operation's event stream shape; raises LookupError where its output is none."""
-    shape = match.operation.output_shape
-    for member in shape.members.values() if shape is not None else ():
-        if member.serialization.get("eventstream"):
-            return member
-    raise LookupError(f"{match.operation.name} answers no event stream")
-
-
-def exception_frame(match: Match, error: ServiceError) -> bytes:
-    """Return the frame that ends a stream with an error: by its event's name where the stream has one for it."""
-    wanted = error.code[:1].lower() + error.code[1:]
-    stream = event_stream(match)
-    members: dict[str, Any] = {"message": error.message}
-    if wanted in stream.members:
-        members.update(as_json(stream.members[wanted], error.members))
-        headers = {":exception-type": wanted, ":content-type": "application/json", ":message-type": "exception"}
-        return eventstream.encode(headers, _dump(members))
-    return eventstream.encode(
-        {":error-code": error.code, ":error-message": error.message[:8000], ":message-type": "error"}, b""
-    )

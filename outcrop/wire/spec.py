@@ -55,6 +55,10 @@ class Operation(Protocol):
     deprecated: bool
     http_checksum: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        """One there is once: what is known of it can be kept beside it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

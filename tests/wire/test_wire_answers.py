@@ -11,8 +11,9 @@ from botocore.parsers import create_parser
 
 from outcrop.errors import ServiceError
 from outcrop.wire import faults
+from outcrop.wire.events import event_frame, event_stream, exception_frame
 from outcrop.wire.route import Match
-from outcrop.wire.serialize import Reply, event_frame, event_stream, exception_frame, serialize
+from outcrop.wire.serialize import Reply, serialize
 from outcrop.wire.spec import SERVICES, Spec
 from tests.wire.generate import Generator, members_of
 from tests.wire.oracle import ALIASES, OPERATIONS, ORACLES
