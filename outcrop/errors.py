@@ -13,7 +13,8 @@
        ├─ ModelStreamErrorException      424
        ├─ ThrottlingException            429
        ├─ ModelNotReadyException         429
-       └─ InternalServerException        500
+       ├─ InternalServerException        500
+       └─ ServiceUnavailableException    503
 
 The wire looks the status up in the operation's own service model; the one given here is used where the model names none
 (S3's and IAM's codes, for which `ServiceError(message, code=…, status=…)` is raised as it is).
@@ -102,3 +103,9 @@ class InternalServerException(ServiceError):
     """A fault of ours; the log has it under the request id."""
 
     default_status = 500
+
+
+class ServiceUnavailableException(ServiceError):
+    """Not now, though nothing is wrong with the request; the SDK tries again."""
+
+    default_status = 503

@@ -7,7 +7,6 @@ stand in a file of their own beside this one, on this file's `metadata`.
 import errno
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 from outcrop.errors import OutcropError
+from outcrop.store.claim import Claim
 
 metadata: Final = MetaData()
 
@@ -31,13 +31,6 @@ PATIENCE: Final = 30_000
 
 TAKE_TURN: Final = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'outcrop')})"
 """PostgreSQL has no lock of the whole database; writers agree on this number, which is given back with the commit."""
-
-
-CLAIM: Final = f"SELECT pg_try_advisory_lock({int.from_bytes(b'outc')}, hashtext(current_schema()))"
-"""Held by a connection for as long as it lives: two servers over one schema would run each job twice."""
-
-KEEPALIVES: Final = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
-"""A machine that has died is missed after a minute, and not after the usual two hours."""
 
 CLAIM_SECONDS: Final = 10.0
 """PostgreSQL takes a moment to see that a killed server's connections are gone."""
@@ -96,12 +89,15 @@ class Database:
                 f"{kind} databases are not known here: use SQLite or PostgreSQL (postgresql+psycopg://user@host/name)"
             )
         self.url = url
-        self._claim: Connection | None = None
+        self._claim: Claim | None = None
         options: dict[str, Any] = {}
         # Every thread must see the same database in memory: there is but one connection, used by one at a time.
         self._turn: AbstractContextManager[Any] = threading.RLock() if url == "sqlite://" else nullcontext()
         if url == "sqlite://":
             options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        if kind == "postgresql":
+            # Connections that the database has dropped since are replaced, and no request is lost to them.
+            options = {"pool_pre_ping": True}
         self.engine: Engine = create_engine(url, **options)
         self._reader, self._begin_read, self._begin_write = self.engine, "BEGIN", "BEGIN IMMEDIATE"
         if self.engine.dialect.name == "sqlite":
@@ -118,6 +114,8 @@ class Database:
         with self._turn, self._reader.connect() as connection:
             if self._begin_read:
                 connection.exec_driver_sql(self._begin_read)
+            if self._claim is not None:
+                self._claim.refresh()
             try:
                 yield connection
             finally:
@@ -127,11 +125,15 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its start, so that what it reads stays true until it commits.
 
-        Raises OSError (ENOSPC) when the disk is full, whatever the database calls that.
+        Raises OSError (ENOSPC) when the disk is full, whatever the database calls that, and ServiceUnavailableException
+        when another server has claimed it since we lost it.
         """
         with self._turn, _full_disk_as_such(str(self.engine.url)), self.engine.connect() as connection:
             try:
                 connection.exec_driver_sql(self._begin_write)
+                if self._claim is not None:
+                    # In our turn: whoever takes the database over writes after us, or has done so before.
+                    self._claim.require()
                 yield connection
             except BaseException:
                 connection.rollback()
@@ -142,24 +144,13 @@ class Database:
         """Hold the database for this process, until close(); commands beside a server do not ask for it.
 
         Raises OutcropError where another server holds it. SQLite's file lies in a data directory that is held itself;
-        a PostgreSQL that is restarted forgets who held it.
+        a PostgreSQL that is restarted forgets who held it, and is claimed again at the next read or write.
         """
         if self.engine.dialect.name == "sqlite":
             return
-        # No transaction: one that stays open would keep PostgreSQL from cleaning up.
-        connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        for name, value in KEEPALIVES.items():
-            connection.exec_driver_sql(f"SET {name} = {value}")
-        deadline = time.monotonic() + patience
-        while not connection.exec_driver_sql(CLAIM).scalar_one():
-            if time.monotonic() > deadline:
-                connection.close()
-                raise OutcropError(
-                    "another outcrop server already uses this database; stop it first, or give another one or a schema "
-                    "of its own. If its machine has just died, try again in two minutes"
-                )
-            time.sleep(0.1)
-        self._claim = connection
+        claim = Claim(self.engine)
+        claim.take(patience)
+        self._claim = claim
 
     def create(self) -> None:
         """Make every table that is missing (tests and databases in memory; a data directory is migrated instead)."""

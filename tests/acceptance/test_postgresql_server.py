@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 
 from tests.acceptance.server import Server
 from tests.serve.fleet_world import until
@@ -77,6 +78,17 @@ def test_a_job_and_its_model_outlive_a_killed_server(server: Server, url: str, p
     server.start()
     assert ask(server, throughput) == said
     assert not server.directory.database.exists(), "nothing of it lies in SQLite"
+    other = Server(tmp_path / "other", database=url)
+    with pytest.raises(AssertionError, match="another outcrop server already uses this database"):
+        other.start()
+
+
+def test_a_server_outlives_the_connections_of_its_database(server: Server, url: str, tmp_path: Path) -> None:
+    s3 = server.client("s3", config=Config(retries={"total_max_attempts": 1}))
+    s3.create_bucket(Bucket="bucket")
+    postgresql.cut(url)
+    s3.put_object(Bucket="bucket", Key="key", Body=b"kept")
+    assert s3.get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
     other = Server(tmp_path / "other", database=url)
     with pytest.raises(AssertionError, match="another outcrop server already uses this database"):
         other.start()

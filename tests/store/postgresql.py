@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,11 +71,30 @@ def schema(server: URL) -> Iterator[str]:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"CREATE SCHEMA {name}")
         try:
-            inside = server.update_query_dict({"options": f"-csearch_path={name}"})
+            inside = server.update_query_dict({"options": f"-csearch_path={name} -capplication_name={name}"})
             yield inside.render_as_string(hide_password=False)
         finally:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+    finally:
+        engine.dispose()
+
+
+def cut(schema: str) -> None:
+    """End every connection over a schema of `schema()`, as a restart does, and wait until they are gone."""
+    url = make_url(schema)
+    name = str(url.query["options"]).rpartition("=")[2]
+    engine = create_engine(url.difference_update_query(["options"]))
+    end = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+    left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+    deadline = time.monotonic() + SECONDS
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            ended = [row.pid for row in connection.exec_driver_sql(end, (name,))]
+            assert ended, f"nobody is connected as {name}"
+            while connection.exec_driver_sql(left, (ended,)).scalar_one():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
     finally:
         engine.dispose()
 

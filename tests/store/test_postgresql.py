@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
-from outcrop.errors import OutcropError
+from outcrop.errors import OutcropError, ServiceUnavailableException
 from outcrop.migrations import opened
 from outcrop.store.database import PATIENCE, Database, metadata
 from outcrop.store.jobs import JOBS, JobStore
@@ -154,6 +154,45 @@ def test_one_server_at_a_time_holds_a_schema(fresh: Database, postgresql_server:
     finally:
         second.close()
         third.close()
+
+
+def test_no_request_is_lost_to_dropped_connections_and_the_claim_is_taken_again(fresh: Database) -> None:
+    tags, second = TagStore(fresh), Database(fresh.url)
+    fresh.claim()
+    try:
+        for act in (lambda: tags.put("a", [{"key": "1", "value": ""}], 50), lambda: tags.of("a")):
+            tags.of("a")
+            postgresql.cut(fresh.url)
+            act()
+            with pytest.raises(OutcropError, match="another outcrop server already uses this database"):
+                second.claim(patience=0.0)
+    finally:
+        second.close()
+    assert tags.of("a") == [{"key": "1", "value": ""}]
+
+
+def test_whoever_lost_the_database_to_another_server_writes_nothing_more(fresh: Database) -> None:
+    tags, second = TagStore(fresh), Database(fresh.url)
+    fresh.claim()
+    try:
+        postgresql.cut(fresh.url)
+        second.claim(patience=60.0)
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailableException, match="Another server has taken the database over"):
+                tags.put("a", [{"key": "1", "value": ""}], 50)
+        assert tags.of("a") == []
+        TagStore(second).put("a", [{"key": "2", "value": ""}], 50)
+    finally:
+        second.close()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            tags.put("a", [{"key": "1", "value": ""}], 50)
+            break
+        except ServiceUnavailableException:  # PostgreSQL takes a moment to see that a connection is closed
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert [tag["key"] for tag in tags.of("a")] == ["1", "2"]
 
 
 def test_a_writer_that_waits_too_long_says_so(fresh: Database) -> None:
