@@ -4,6 +4,7 @@ They know nothing of databases, wires or torch. What is stored of a resource is 
 mapping with AWS's own member names) plus the few fields that are asked for by name; both stand here side by side.
 """
 
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -267,7 +268,7 @@ class TrainSpec:
     batch_size: int = 1
     """Examples per optimizer step."""
     learning_rate: float = 1e-3
-    """The rate that really runs, after the catalogue's scale and ceiling."""
+    """The rate of a run of `rate_steps` steps, after the catalogue's scale and ceiling; `rate_over` gives any run's."""
     warmup_steps: int = 5
     schedule: str = "linear"
     """linear, cosine or constant decay after warm-up."""
@@ -300,6 +301,21 @@ class TrainSpec:
     """Least improvement of the validation loss that counts."""
     evaluation_share: float | None = None
     """Share of the training file (0..1) that is held out for evaluation; only where no validation file is given."""
+    rate_steps: int | None = None
+    """Optimizer steps that `learning_rate` suits; None: any number."""
+
+
+MOST_MORE: Final = 2.5
+"""Times its rate that a run takes at most for being short: of 300 examples more did worse."""
+
+
+def rate_over(rate: float, suited: int | None, steps: int) -> float:
+    """The highest learning rate of a run of so many optimizer steps, where `rate` suits one of `suited` steps.
+
+    What many small steps add up to at random grows with the square root of their number, so a rate that is good for
+    few of them is too much for many (docs/decisions/learning-rates.md). Without `suited` every run takes `rate`.
+    """
+    return rate if suited is None else rate * min(MOST_MORE, math.sqrt(suited / steps))
 
 
 @dataclass(frozen=True, slots=True)

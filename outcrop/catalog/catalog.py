@@ -142,13 +142,13 @@ class Catalog:
         weights: str | None = None,
         customization: Customization = "FINE_TUNING",
     ) -> tuple[float, str | None]:
-        """The rate that really runs for a rate on AWS's scale, and a warning when it had to be capped.
+        """The rate on the weights' scale for a rate on AWS's, and a warning when it had to be capped.
 
         A rate is read relative to the row's default: the default lands on the rate that suits the weights (those named,
         else the row's own) and the method.
         """
         name = weights or row.weights
-        kind = self.weights.get(name) or self.weights.get(unpinned(name)) or self.weights[OTHER]
+        kind = self.rates_of(name)
         way = row.customizations[customization]
         default = float(way.hyperparameters[way.rate].default or 1.0)
         rate, ceiling = asked / default * kind.learning_rate[method], kind.learning_rate_ceiling[method]
@@ -158,6 +158,10 @@ class Catalog:
             f"{way.rate} {asked:g} means {rate:.3g} for {method} on {name}, where training diverges: "
             f"it runs at the ceiling, {ceiling:g}"
         )
+
+    def rates_of(self, weights: str) -> WeightsRow:
+        """The learning rates of weights by their name."""
+        return self.weights.get(weights) or self.weights.get(unpinned(weights)) or self.weights[OTHER]
 
 
 def unpinned(name: str) -> str:

@@ -199,3 +199,6 @@ class WeightsRow(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a model's default rate lands, by method: lora, full."""
     learning_rate_ceiling: dict[Method, Rate]
     """By method: a higher rate is lowered to it, and the job's log says so."""
+    learning_rate_steps: dict[Method, Positive] = {}
+    """By method: the optimizer steps of a run that both rates suit. Shorter runs take more and longer ones less, by the
+    square root; none: every run takes the same."""

@@ -49,7 +49,7 @@ def show_plan(console: Console, job: Proposal, checked: Survey, found: Estimate)
         ("id", job.model_id),
         *([("starts from", job.base_arn)] if spec.parent_arn else []),
         ("hyperparameters", given),
-        ("runs on", f"{spec.base_name}, {tuned}, learning rate {spec.learning_rate:g}"),
+        ("runs on", f"{spec.base_name}, {tuned}, learning rate {found.learning_rate:.3g}"),
     ]
     console.print(facts(rows))
     for warning in job.warnings:

@@ -19,7 +19,7 @@ from outcrop.estimate.foresight import Foresight, Unfit, foresee
 from outcrop.estimate.price import Price, price
 from outcrop.estimate.room import DiskNeed, MemoryNeed, disk, foreseen, measured, reckoned
 from outcrop.estimate.survey import Survey
-from outcrop.records import TrainSpec
+from outcrop.records import TrainSpec, rate_over
 from outcrop.sources import memory
 from outcrop.sources.fit import Fit
 from outcrop.sources.memory import gigabytes
@@ -74,13 +74,20 @@ class Estimate:
         """What a job would fail for, though every line is good; None where nothing is known of that kind."""
         return self.plan.failure if isinstance(self.plan, Unfit) else None
 
+    @property
+    def learning_rate(self) -> float:
+        """The highest that would run; where there will be no run, that of one whose length its weights suit."""
+        if isinstance(self.plan, Unfit):
+            return self.spec.learning_rate
+        return rate_over(self.spec.learning_rate, self.spec.rate_steps, self.plan.steps)
+
     def document(self) -> dict[str, Any]:
         """As JSON's types: seconds, bytes, dollars."""
         spec = self.spec
         return {
             "weights": spec.base_name,
             "method": spec.method,
-            "learning_rate": spec.learning_rate,
+            "learning_rate": self.learning_rate,
             "plan": _plan(self.plan),
             "time": self.duration.document() if self.duration else None,
             "time_unknown": self.unknown,

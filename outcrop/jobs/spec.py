@@ -90,6 +90,7 @@ def train_spec(
         limits=catalog.limits(row, effective["batch_size"], kind, enforce_advice=enforce_advice),
         method=method,
         learning_rate=rate,
+        rate_steps=catalog.rates_of(start.weights).learning_rate_steps.get(method),
         checkpoint_seconds=checkpoint_seconds,
         hyperparameters=dict(echoed),
         customization=kind,

@@ -19,7 +19,7 @@ from outcrop import weights
 from outcrop.datasets.plan import Plan, plan_document
 from outcrop.datasets.tokens import Encoder
 from outcrop.errors import OutcropError
-from outcrop.records import TrainSpec
+from outcrop.records import TrainSpec, rate_over
 from outcrop.train.intake import Dataset
 from outcrop.train.loop import Progress
 from outcrop.train.revision import code
@@ -73,7 +73,7 @@ def lineage(
         "base": _base(spec, learner),
         "parent": _parent(spec),
         "datasets": [asdict(dataset) for dataset in datasets],
-        "hyperparameters": _hyperparameters(spec),
+        "hyperparameters": _hyperparameters(spec, plan),
         "plan": plan_document(plan),
         "result": {
             "weights": "adapter" if (folder / "adapter_config.json").exists() else "model",
@@ -121,8 +121,8 @@ def _parent(spec: TrainSpec) -> dict[str, Any] | None:
     return {"arn": spec.parent_arn, "sha256": weights.fingerprint(folder, WEIGHTS)}
 
 
-def _hyperparameters(spec: TrainSpec) -> dict[str, Any]:
-    stated = asdict(spec)
+def _hyperparameters(spec: TrainSpec, plan: Plan) -> dict[str, Any]:
+    stated = asdict(spec) | {"learning_rate": rate_over(spec.learning_rate, spec.rate_steps, plan.steps)}
     return {"asked": dict(spec.hyperparameters), "effective": {name: stated[name] for name in EFFECTIVE}}
 
 

@@ -24,6 +24,7 @@ from outcrop.durable import settle
 from outcrop.errors import OutcropError
 from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.objects.destination import Destination
+from outcrop.records import TrainSpec
 from outcrop.train.deliver import Courier, Curves, export, patiently
 from outcrop.train.disk import full, wait_for_room
 from outcrop.train.ear import listening
@@ -131,7 +132,10 @@ class Run:
             stops_early = self._spec.early_stopping_patience is not None
             require_disk(self._directory, trainable, result, early_stopping=stops_early)
             sizes = {"trainable_parameters": trainable, "total_parameters": learner.total_parameters()}
-            self._events.emit("plan", plan_document(plan), learning_rate=self._spec.learning_rate, **sizes)
+            rate = course(self._spec, plan).learning_rate
+            self._events.emit("plan", plan_document(plan), learning_rate=rate, **sizes)
+            if rate != self._spec.learning_rate:
+                self._events.emit("log", level="info", message=_scaled(self._spec, plan, rate))
         shutil.rmtree(self._directory / "data", ignore_errors=True)
         if first:
             self._events.part("dataProcessing", "Completed")
@@ -272,6 +276,13 @@ def _live(directory: Path, events: Events) -> int:
         else:
             _fail(events, f"{UNEXPECTED} ({type(error).__name__}: {error})")
     return 0
+
+
+def _scaled(spec: TrainSpec, plan: Plan, rate: float) -> str:
+    return (
+        f"the learning rate is {rate:.3g}: {spec.learning_rate:.3g} suits runs of {spec.rate_steps:,} steps on "
+        f"{spec.base_name}, and this one has {plan.steps:,}"
+    )
 
 
 def _tell_stop(events: Events, stopped: StopAsked) -> None:

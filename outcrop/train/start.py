@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from outcrop import sizes
 from outcrop.datasets.plan import Plan, evaluations
-from outcrop.records import TrainSpec
+from outcrop.records import TrainSpec, rate_over
 from outcrop.train.disk import require_room
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def course(spec: TrainSpec, plan: Plan) -> "Course":
     return Course(
         steps=plan.steps,
         steps_per_epoch=plan.steps_per_epoch,
-        learning_rate=spec.learning_rate,
+        learning_rate=rate_over(spec.learning_rate, spec.rate_steps, plan.steps),
         warmup_steps=spec.warmup_steps,
         schedule=spec.schedule,
         weight_decay=spec.weight_decay,

@@ -158,7 +158,7 @@ def broken(tmp_path: Path, old: str, new: str) -> str:
         ("up_to_batch = 1, total", "total", (EXPRESS, "quotas.tokens", "up_to_batch")),
         ("[weights.other]", "[weights.another]", ("[weights.other]",)),
         ("[weights.other]", "[wieghts.other]", ("wieghts", "weights")),
-        ("learning_rate = { lora = 5e-3", "learning_rate = { lora = 0", ("bundled:text", "learning_rate")),
+        ("learning_rate = { lora = 3e-3", "learning_rate = { lora = 0", ("bundled:text", "learning_rate")),
         ("[weights.other]", "[weights.other", ("line",)),
     ],
 )

@@ -209,6 +209,15 @@ def test_a_chain_keeps_its_weights_and_their_rates_whatever_the_id_runs_by_now(w
     assert child(world, of_other).base == str(other)
 
 
+def test_the_length_that_a_rate_suits_belongs_to_weights_and_method(world: World) -> None:
+    suited = CATALOG.weights[BUNDLED].learning_rate_steps["lora"]
+    assert told(world.job()).rate_steps == suited
+    assert told(world.job(method="full")).rate_steps is None
+    world.store.models.use_weights(LONG_ID, str(CATALOG.weights_folder(BUNDLED)))
+    folder = specifier(CATALOG, world.store.models, world.models, 60.0)(world.job())[0]
+    assert (folder.base_name, folder.rate_steps) == (str(CATALOG.weights_folder(BUNDLED)), None)
+
+
 def told_rate(spec: TrainSpec) -> tuple[str, float]:
     return spec.base_name, spec.learning_rate
 
