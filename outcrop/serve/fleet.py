@@ -173,8 +173,10 @@ class Fleet:
                 engine.leased[seat.adapter] -= 1
                 if not provisioned(target):
                     self._demand.ask(target, time.monotonic())
-            # Something may have waited for this to end, or this ended because the engine did.
-            self._bell.set()
+                # Something may wait for the last of them to end, or this ended because the engine did. A look at
+                # everything after each of many answers would cost as much as an answer.
+                if not engine.leased[seat.adapter] or engine.serves(seat) is not line:
+                    self._bell.set()
 
     def _await_seat(self, target: str, region: str) -> tuple[Running, Seat, Line]:
         """Wait until the target is served, and count a lease upon its seat."""
