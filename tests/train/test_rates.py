@@ -43,7 +43,7 @@ def test_what_is_told_is_what_ran(
     steps = [event["learning_rate"] for event in events if event["kind"] == "step"]
     assert steps == [pytest.approx(expected * (12 - step) / 12) for step in range(12)]
     told = [event["message"] for event in events if event["kind"] == "log" and "learning rate" in event["message"]]
-    said = f"the learning rate is {expected:.3g}: 0.002 suits runs of {suited} steps on a small llama, and this one has "
-    assert told == ([] if suited == 12 else [f"{said}12"])
+    said = f"the learning rate is {expected:.3g}: 0.002 suits runs of {suited} steps on a small llama"
+    assert told == ([] if suited == 12 else [f"{said}, and this one has 12"])
     story = json.loads((tmp_path / "job" / "model" / "lineage.json").read_text())
     assert story["hyperparameters"]["effective"]["learning_rate"] == pytest.approx(expected)
