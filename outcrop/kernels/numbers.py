@@ -13,16 +13,16 @@ from numba.extending import overload
 
 from outcrop.kernels.native import FAST, as_bits, as_float
 
-_inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
+inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
 
 
-@_inlined
+@inlined
 def _widened(half: Any) -> Any:
     """The float32 of a bfloat16's bits."""
     return as_float(np.uint32(np.uint32(half) << np.uint32(16)))
 
 
-@_inlined
+@inlined
 def _halved(number: Any) -> Any:
     """The bits of the bfloat16 nearest to a float32, of two as near the even one; what is no number stays none."""
     found = as_bits(number)
@@ -56,7 +56,7 @@ def _kept(number: Any, like: Any) -> Callable[[Any, Any], Any]:
     return lambda number, like: number
 
 
-@_inlined
+@inlined
 def exp(number: Any) -> Any:
     """e to the power of a number of at most 88, within three units of the last place; 0 from -87 down."""
     # In this order what is no number counts as -87 here: as an integer it would be anything.
@@ -74,7 +74,7 @@ def exp(number: Any) -> Any:
     return np.float32(0.0) if number <= np.float32(-87.0) else raised
 
 
-@_inlined
+@inlined
 def ordered(word: Any) -> Any:
     """A float32's bits as an integer in the order of the numbers, what is none first or last; and back again."""
     return np.int32(word ^ np.int32(np.int32(word >> np.int32(31)) & np.int32(0x7FFFFFFF)))

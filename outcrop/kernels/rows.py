@@ -14,7 +14,7 @@ from numba import carray
 from torch import Tensor
 
 from outcrop.kernels.native import UNIT, Call, Kernel, bits, floats, halves, longs, real, take
-from outcrop.kernels.numbers import exp, kept, read
+from outcrop.kernels.numbers import exp, inlined, kept, read
 
 WORTH: Final = 1 << 15
 """Numbers under which waking a second thread takes longer than doing it alone."""
@@ -204,22 +204,36 @@ def _turn(width: int, half: bool) -> Kernel:
                     for number in range(width):
                         total += read(made[row, head, number]) * read(made[row, head, number])
                     share = np.float32(1.0) / np.float32(math.sqrt(total / np.float32(width) + eps))
-                for number in range(side):
-                    left, right = read(made[row, head, number]), read(made[row, head, number + side])
-                    if numbers[5] != 0:
-                        left *= share * read(weights[head, number])
-                        right *= share * read(weights[head, number + side])
-                    one = left * cos[row, number] + right * sin[row, number]
-                    two = right * cos[row, number + side] + left * sin[row, number + side]
-                    if head < queries:
-                        found[row, head, number] = kept(one, found[0, 0, 0])
-                        found[row, head, number + side] = kept(two, found[0, 0, 0])
-                    else:
-                        keys[head - queries, at, number] = kept(one, found[0, 0, 0])
-                        keys[head - queries, at, number + side] = kept(two, found[0, 0, 0])
+                # Views of single heads: which of them it is, is asked once and not for each number.
+                there = found[row, head] if head < queries else keys[head - queries, at]
+                if numbers[5] != 0:
+                    _turned(there, made[row, head], weights[head], share, cos[row], sin[row])
+                else:
+                    _turned_plainly(there, made[row, head], cos[row], sin[row])
             for head in range(kv):
                 for number in range(width):
                     values[head, at, number] = made[row, turning + head, number]
             row = take(numbers, UNIT)
 
     return Kernel(turn)
+
+
+@inlined
+def _turned(there: Any, made: Any, weights: Any, share: Any, cos: Any, sin: Any) -> None:
+    """One head, its numbers brought to measure before."""
+    side = len(made) // 2
+    for number in range(side):
+        left = read(made[number]) * share * read(weights[number])
+        right = read(made[number + side]) * share * read(weights[number + side])
+        there[number] = kept(left * cos[number] + right * sin[number], there[0])
+        there[number + side] = kept(right * cos[number + side] + left * sin[number + side], there[0])
+
+
+@inlined
+def _turned_plainly(there: Any, made: Any, cos: Any, sin: Any) -> None:
+    """One head as it is."""
+    side = len(made) // 2
+    for number in range(side):
+        left, right = read(made[number]), read(made[number + side])
+        there[number] = kept(left * cos[number] + right * sin[number], there[0])
+        there[number + side] = kept(right * cos[number + side] + left * sin[number + side], there[0])
