@@ -25,6 +25,7 @@ from outcrop.records import TrainSpec
 from outcrop.sources import memory
 from outcrop.sources.fit import fit
 from outcrop.sources.look import look
+from outcrop.train import repeatable
 from outcrop.train.events import StopAsked
 from outcrop.train.leave import leave
 from outcrop.train.memory import allowed, require_memory, usage
@@ -80,6 +81,7 @@ def calibrate(directory: Path, started: float, *, again: bool) -> dict[str, Any]
 
     learner = load(spec, plan)
     recomputed = _recomputed(spec, plan, learner, again=again)
+    repeatable.tried(learner, plan)
     ready = time.monotonic()
     loaded = usage()["peak_bytes"]
     if learner.device.type == "cuda":

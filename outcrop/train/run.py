@@ -25,6 +25,7 @@ from outcrop.errors import OutcropError
 from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.objects.destination import Destination
 from outcrop.records import TrainSpec
+from outcrop.train import repeatable
 from outcrop.train.deliver import Courier, Curves, export, patiently
 from outcrop.train.disk import full, wait_for_room
 from outcrop.train.ear import listening
@@ -126,6 +127,8 @@ class Run:
         for fact in (learner.layout.told, unreckoned(self._spec)):
             if fact is not None:
                 self._events.emit("log", level="info", message=fact)
+        if (said := repeatable.tried(learner, plan)) is not None:
+            self._warn(said)
         if first:
             trainable = sum(parameter.numel() for parameter in learner.parameters())
             result = learner.result_bytes(Path(self._spec.base))

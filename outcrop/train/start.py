@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from outcrop import sizes
 from outcrop.datasets.plan import Plan, evaluations
 from outcrop.records import TrainSpec, rate_over
+from outcrop.train import repeatable
 from outcrop.train.disk import require_room
 
 if TYPE_CHECKING:
@@ -41,17 +42,23 @@ def load(spec: TrainSpec, plan: Plan) -> "TextLearner":
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
-    return load_learner(
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        repeatable.prepare()
+    learner = load_learner(
         Path(spec.base),
         plan,
         method=spec.method,
         rank=spec.lora_rank,
         alpha=spec.lora_alpha,
         seed=spec.seed,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device="cuda" if on_gpu else "cpu",
         parent=Path(spec.parent) if spec.parent is not None else None,
         whole_parent=spec.whole_parent,
     )
+    if on_gpu:
+        repeatable.insist()
+    return learner
 
 
 def course(spec: TrainSpec, plan: Plan) -> "Course":
