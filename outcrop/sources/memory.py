@@ -61,8 +61,16 @@ def require_serving(seen: Look, name: str, number: int, there: Memory) -> None:
 
 def number_bytes(width: int, root: Path = Path("/")) -> int:
     """Bytes of one weight on this machine's CPU, as outcrop.weights will choose its dtype."""
-    flags = (root / "proc/cpuinfo").read_text(errors="replace")
-    return 2 if width >= BFLOAT16_FROM_WIDTH and re.search(r"\bavx512_bf16\b", flags) else 4
+    return 2 if width >= BFLOAT16_FROM_WIDTH and _processor_has("avx512_bf16", root) else 4
+
+
+def multiplies_pairs(root: Path = Path("/")) -> bool:
+    """Whether the CPU multiplies pairs of bfloat16 numbers and no whole tiles, as kernels.product.pays() asks of it."""
+    return _processor_has("avx512_bf16", root) and not _processor_has("amx_bf16", root)
+
+
+def _processor_has(flag: str, root: Path) -> bool:
+    return re.search(rf"\b{flag}\b", (root / "proc/cpuinfo").read_text(errors="replace")) is not None
 
 
 def here(root: Path = Path("/")) -> Memory:

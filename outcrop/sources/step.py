@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outcrop.datasets.packs import Pack
+from outcrop.sources import memory
 from outcrop.sources.look import Look
 
 MASTER, GRADIENT, OPTIMIZER = 4, 4, 8
@@ -29,8 +30,11 @@ transformers' own, for which the sum is a bound (docs/decisions/training.md)."""
 
 BLOCKS: Final = frozenset({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"})
 """Architectures whose layers are train/block.py's on a CPU."""
+EVEN, WIDEST = 32, 256
+"""Heads are multiples of the one wide and no wider than the other where attention keeps no shares on a CPU that
+multiplies pairs of bfloat16 numbers (train/fused.py)."""
 KEPT: Final = 1024
-"""Tokens of a segment up to which its attention's shares are kept on a CPU (train/causal.py)."""
+"""Tokens of a segment up to which its attention's shares are kept on a CPU elsewhere (train/causal.py)."""
 QUERIES: Final = 128
 """Queries that are taken together there: so far beyond the diagonal shares are kept."""
 ROWS: Final = {"cpu": 256, "gpu": 1024}
@@ -56,13 +60,23 @@ class Manner:
     chunked: bool
     """Whether logits are there in chunks only."""
     on_gpu: bool = False
+    fused: bool = False
+    """Whether attention is train/fused.py's, which keeps no shares, where scores are not capped."""
 
 
 def manner(seen: Look, number: int) -> Manner:
     """What to expect of weights on a CPU, before they are loaded and tried."""
     bent = any(seen.config.get(name) for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"))
     plain = seen.config.get("hidden_act", "silu") in ("silu", "swish")
-    return Manner(number, blocks=seen.architecture in BLOCKS and plain, chunked=not bent)
+    size = head_size(seen.config)
+    fused = number < MASTER and size % EVEN == 0 and size <= WIDEST and memory.multiplies_pairs()
+    return Manner(number, blocks=seen.architecture in BLOCKS and plain, chunked=not bent, fused=fused)
+
+
+def head_size(config: Mapping[str, Any]) -> int:
+    """Numbers of an attention's head."""
+    width, heads = _number(config, "hidden_size", "n_embd"), _number(config, "num_attention_heads", "n_head")
+    return _number(config, "head_dim") or width // (heads or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +166,7 @@ class _Layer:
         """Of a configuration, with adapters of that rank; 0: without."""
         width, count = _number(config, "hidden_size", "n_embd"), _number(config, "num_hidden_layers", "n_layer")
         heads = _number(config, "num_attention_heads", "n_head") or 1
-        size = _number(config, "head_dim") or width // heads
+        size = head_size(config)
         keys = 2 * size * (_number(config, "num_key_value_heads") or heads)
         inner, chosen = _inner(config, width)
         number = how.number
@@ -166,7 +180,8 @@ class _Layer:
             token = number * (12 * width + 5 * size * heads + 2 * keys + 5 * inner + 3 * chosen * width)
             passing = 2 * token
         capped = 12 if config.get("attn_logit_softcapping") else 0
-        share = heads * (0 if how.on_gpu else number) + heads * capped
+        none = how.on_gpu or (how.fused and not capped)
+        share = heads * (0 if none else number) + heads * capped
         return cls(count, number * width, token, share, passing)
 
     def activations(self, pack: Pack, *, again: bool) -> int:

@@ -15,7 +15,7 @@ from outcrop.records import TrainSpec
 from outcrop.sources.fit import DEARER, Fit, fit
 from outcrop.sources.look import look
 from outcrop.sources.memory import Memory, gigabytes
-from outcrop.sources.step import Manner, known, need
+from outcrop.sources.step import Manner, head_size, known, need
 from outcrop.train.memory import allowed
 
 if TYPE_CHECKING:
@@ -65,8 +65,13 @@ def unreckoned(spec: TrainSpec) -> str | None:
 
 def manner_of(learner: "TextLearner") -> Manner:
     """How a learner trains, as far as memory depends on it."""
+    from outcrop.train import fused  # torch is imported where it is needed
+
     layout = learner.layout
-    return Manner(learner.dtype.itemsize, layout.blocks, layout.head is not None, learner.device.type == "cuda")
+    width = head_size(learner.model.config.get_text_config().to_dict())
+    by_kernel = layout.alone is None and fused.takes(learner.device, learner.dtype, width)
+    on_gpu = learner.device.type == "cuda"
+    return Manner(learner.dtype.itemsize, layout.blocks, layout.head is not None, on_gpu, by_kernel)
 
 
 def _refusal(spec: TrainSpec, found: Fit, how: Manner, forms: int) -> str:

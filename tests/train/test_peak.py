@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3Config
 
 from outcrop.datasets.packs import Pack
-from outcrop.sources import step
+from outcrop.sources import memory, step
 from outcrop.sources.look import look
-from outcrop.train import block, causal, likelihood
+from outcrop.train import block, causal, fused, likelihood
 
 ROOT = Path(__file__).parents[2]
 PLENTY = 1 << 50
@@ -27,6 +27,7 @@ SHAPE: dict[str, Any] = {
 WIDER = {**SHAPE, "hidden_size": 256, "intermediate_size": 704, "num_attention_heads": 4}
 CASES: dict[str, tuple[Callable[[], Any], str, str, list[int]]] = {
     "blocks that keep shares": (lambda: LlamaConfig(**SHAPE, num_hidden_layers=16), "lora", "float32", [600] * 4),
+    "blocks that keep none": (lambda: LlamaConfig(**WIDER, num_hidden_layers=12), "lora", "bfloat16", [600] * 4),
     "all of long examples": (lambda: MistralConfig(**WIDER, num_hidden_layers=12), "full", "bfloat16", [1100] * 2),
     "layers of transformers": (
         lambda: Qwen3Config(**SHAPE, num_hidden_layers=12, head_dim=64), "lora", "float32", [600] * 4,
@@ -76,6 +77,8 @@ def test_what_is_reckoned_with_is_what_training_does() -> None:
         name.removesuffix("ForCausalLM") for name in step.BLOCKS
     }
     assert (step.KEPT, step.QUERIES) == (causal.KEPT, causal.BLOCK)
+    assert (step.EVEN, step.WIDEST) == (fused.EVEN, fused.WIDEST)
+    assert memory.multiplies_pairs() == fused.takes(torch.device("cpu"), torch.bfloat16, step.EVEN)
     assert {"cpu": likelihood.CPU.rows, "gpu": likelihood.GPU.rows} == step.ROWS
     assert (likelihood.LEARNING, likelihood.GPU.softmax) == (step.LEARNING, step.EXACT)
 
