@@ -32,6 +32,7 @@ from outcrop.serve.fleet import Fleet
 from outcrop.serve.meter import Meter
 from outcrop.serve.size import budget
 from outcrop.settings import Settings
+from outcrop.store.database import CLAIM_SECONDS
 from outcrop.store.store import Store
 from outcrop.wire.gateway import Gateway, Reply, Signed
 
@@ -178,8 +179,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     here = bool(settings.database) or directory.database.exists()
     if not here:  # before there is one, which other commands would take for the right one
         _check_objects(directory, known=False)
-    store = Store.over(opened(settings.database or f"sqlite:///{directory.database}"))
-    store.database.claim()
+    store = Store.over(opened(settings.database or f"sqlite:///{directory.database}", claim=CLAIM_SECONDS))
     catalog = Catalog.load(settings.catalog, fetched=directory.weights)
     key = directory.written_key()
     keys = store.access.keys

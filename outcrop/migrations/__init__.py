@@ -28,17 +28,19 @@ def migrate(database: Database) -> None:
             command.upgrade(config, "head")
         except CommandError as fault:
             raise OutcropError(
-                f"the database {database.url} was written by a newer outcrop ({fault}); start that version"
+                f"the database {database.engine.url} was written by a newer outcrop ({fault}); start that version"
             ) from fault
 
 
-def opened(url: str) -> Database:
+def opened(url: str, *, claim: float | None = None) -> Database:
     """Return the database of an SQLAlchemy URL, at this version's tables.
 
-    Raises OutcropError where there is no such driver, nothing answers, or nothing may be written.
+    claim: seconds to wait until this process holds it, before anything is changed; None: it does not ask for it. Raises OutcropError where there is no such driver, nothing answers, or nothing may be written.
     """
     try:
         database = Database(url)
+        if claim is not None:
+            database.claim(claim)
         migrate(database)
     except (SQLAlchemyError, ImportError, OSError) as fault:
         # The URL itself may hold a password.
