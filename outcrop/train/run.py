@@ -125,7 +125,7 @@ class Run:
         if (said := make_room(self._spec, plan, learner, refuse=first)) is not None:
             self._warn(said)
         for fact in (learner.layout.told, unreckoned(self._spec)):
-            if fact is not None:
+            if fact is not None and fact != learner.layout.slower:
                 self._events.emit("log", level="info", message=fact)
         if (said := repeatable.tried(learner, plan)) is not None:
             self._warn(said)
