@@ -26,6 +26,7 @@ from outcrop.children import ENGINE_KEY
 from outcrop.datasets.tokens import Encoder
 from outcrop.engines.http import EngineHttp
 from outcrop.engines.models import WAYS, NotLean
+from outcrop.engines.post import Post
 from outcrop.engines.text import TextEngine
 from outcrop.engines.threads import Threads
 from outcrop.engines.trunk import Trunk
@@ -118,9 +119,12 @@ def _over(options: argparse.Namespace, device: str, way: str) -> TextEngine:
 async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
     """Answer requests until the process ends."""
     key = os.environ.get(ENGINE_KEY, "")
-    listener = Listener(EngineHttp(engine, key), Port(options.host, options.port))
+    loop = asyncio.get_running_loop()
+    post = Post(loop)
+    engine.after_step = post.ring
+    listener = Listener(EngineHttp(engine, post, key), Port(options.host, options.port))
     await listener.start()
-    trunk = await asyncio.get_running_loop().create_server(lambda: Trunk(engine, key), options.host, 0)
+    trunk = await loop.create_server(lambda: Trunk(engine, post, key), options.host, 0)
     ready = {"port": listener.port, "trunk": trunk.sockets[0].getsockname()[1], "pid": os.getpid()}
     temporary = options.ready.with_name(f".{options.ready.name}.{os.getpid()}")
     temporary.write_text(json.dumps(ready))

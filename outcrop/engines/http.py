@@ -9,7 +9,7 @@ import hmac
 import secrets
 import time
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from outcrop.engines.post import Post
+from outcrop.engines.post import Mail, Post
 from outcrop.engines.refusals import Refusal, fault, refusal
 from outcrop.engines.requests import GenerateRequest, LoadRequest, UnloadRequest
 from outcrop.engines.sequence import Output, Sequence, UnknownModel
@@ -44,9 +44,8 @@ def refused(refusal: Refusal) -> JSONResponse:
 class EngineHttp:
     """The ASGI application over one engine. key: bearer key that every request but /health must show; empty: none."""
 
-    def __init__(self, engine: TextEngine, key: str = "") -> None:
-        self._engine, self._key = engine, key
-        self._post: Post[Outputs] | None = None
+    def __init__(self, engine: TextEngine, post: Post, key: str = "") -> None:
+        self._engine, self._post, self._key = engine, post, key
         self._verbs: dict[tuple[str, str], Callable[[Request], Awaitable[Any]]] = {
             ("GET", "/health"): self._health,
             ("GET", "/v1/models"): self._models,
@@ -124,19 +123,17 @@ class EngineHttp:
     async def _generate(self, request: Request, *, chat: bool) -> Any:
         asked = msgspec.json.decode(await request.body(), type=GenerateRequest)
         prompt = asked.to_prompt(self._engine.context, chat=chat)
-        if self._post is None:
-            self._post = Post(asyncio.get_running_loop(), deliver)
         outputs: Outputs = asyncio.Queue()
         # A long prompt takes milliseconds to tokenise: other streams go on meanwhile.
-        emit = partial(self._post.put, outputs)
+        emit = partial(self._post.put, deliver, outputs)
         sequence = await asyncio.to_thread(self._engine.submit, asked.model, prompt, emit)
         answer = Answer(asked, sequence, outputs)
         return answer if asked.stream else await answer.whole(request)
 
 
-def deliver(outputs: Iterator[tuple[Outputs, Output]]) -> None:
+def deliver(mails: Iterable[Mail]) -> None:
     """Put each into its queue."""
-    for queue, output in outputs:
+    for queue, output in mails:
         queue.put_nowait(output)
 
 

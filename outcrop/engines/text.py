@@ -68,6 +68,8 @@ class TextEngine:
         self.threads: Threads | None = None
         """How many cores its steps get; None: as many as torch was told."""
         self.parameters = count_parameters(model)
+        self.after_step: Callable[[], None] = lambda: None
+        """Called on the engine's thread when its requests have been told what a pass gave them."""
         self._encoder = encoder
         self._ends = _end_tokens(model, encoder)
         context = context_length(model.config) or sys.maxsize
@@ -199,6 +201,8 @@ class TextEngine:
         else:
             for sequence, part in parts.items():
                 self._run({sequence: part})
+                self.after_step()
+        self.after_step()
 
     def _take_in(self) -> None:
         """Drop what was cancelled, and let the scheduler know what is new."""

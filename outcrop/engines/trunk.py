@@ -8,14 +8,14 @@ import asyncio
 import hmac
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from outcrop.engines.post import Post
+from outcrop.engines.post import Mail, Post
 from outcrop.engines.refusals import fault, refusal
 from outcrop.engines.requests import GenerateRequest
 from outcrop.engines.sequence import Output, Sequence
@@ -53,14 +53,13 @@ class _Call:
 class Trunk(asyncio.Protocol):
     """One connection. key: what its first line must show."""
 
-    def __init__(self, engine: TextEngine, key: str) -> None:
-        self._engine, self._key = engine, key
+    def __init__(self, engine: TextEngine, post: Post, key: str) -> None:
+        self._engine, self._post, self._key = engine, post, key
         self._known = False
         self._lines = Lines()
         self._calls: dict[int, _Call] = {}
         self._rows: list[Row] = []
         self._paused = False
-        self._post: Post[int] = Post(asyncio.get_running_loop(), self._deliver)
         self._transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,7 +108,7 @@ class Trunk(asyncio.Protocol):
             self._drop(asked.id)
         elif (call := self._calls.get(asked.id)) is not None:
             held, call.held = call.held or [], [] if asked.held else None
-            self._deliver((asked.id, output) for output in held)
+            self._deliver([(asked.id, output) for output in held])
 
     def _ask(self, number: int, verb: str, body: bytes) -> None:
         call = self._calls[number] = _Call()
@@ -144,7 +143,7 @@ class Trunk(asyncio.Protocol):
             raise OutcropError(f"no such verb: {verb}")
         asked = msgspec.json.decode(body, type=GenerateRequest)
         prompt = asked.to_prompt(self._engine.context, chat=CHATS[verb])
-        return self._engine.submit(asked.model, prompt, partial(self._post.put, number))
+        return self._engine.submit(asked.model, prompt, partial(self._post.put, self._deliver, number))
 
     def _refuse(self, number: int, status: int, document: dict[str, Any]) -> None:
         if self._calls.pop(number, None) is not None:
@@ -159,8 +158,8 @@ class Trunk(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------------------------- what is told
 
-    def _deliver(self, outputs: Iterator[tuple[int, Output]]) -> None:
-        for number, output in outputs:
+    def _deliver(self, mails: Iterable[Mail]) -> None:
+        for number, output in mails:
             call = self._calls.get(number)
             if call is None:
                 continue
