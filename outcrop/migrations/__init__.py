@@ -35,13 +35,18 @@ def migrate(database: Database) -> None:
 def opened(url: str, *, claim: float | None = None) -> Database:
     """Return the database of an SQLAlchemy URL, at this version's tables.
 
-    claim: seconds to wait until this process holds it, before anything is changed; None: it does not ask for it. Raises OutcropError where there is no such driver, nothing answers, or nothing may be written.
+    claim: seconds to wait until this process holds it, before anything is changed; None: it does not ask for it. Raises
+    OutcropError where there is no such driver, nothing answers, nothing may be written, or another server holds it.
     """
     try:
         database = Database(url)
-        if claim is not None:
-            database.claim(claim)
-        migrate(database)
+        try:
+            if claim is not None:
+                database.claim(claim)
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
     except (SQLAlchemyError, ImportError, OSError) as fault:
         # The URL itself may hold a password.
         scheme, reason = url.partition(":")[0], str(getattr(fault, "orig", None) or fault).splitlines()[0]

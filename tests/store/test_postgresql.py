@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, Executable, func, insert, select, text
+from sqlalchemy import URL, Connection, Executable, func, insert, inspect, make_url, select, text
 from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from outcrop.errors import OutcropError, ServiceUnavailableException
-from outcrop.migrations import opened
+from outcrop.migrations import migrate, opened
 from outcrop.store.database import PATIENCE, Database, metadata
 from outcrop.store.jobs import JOBS, JobStore
 from outcrop.store.listing import Cursor, Listing, page_of
@@ -154,6 +154,30 @@ def test_one_server_at_a_time_holds_a_schema(fresh: Database, postgresql_server:
     finally:
         second.close()
         third.close()
+
+
+def test_a_database_that_another_server_holds_is_not_even_migrated(postgresql_url: str) -> None:
+    first = Database(postgresql_url)
+    first.claim()
+    try:
+        with pytest.raises(OutcropError, match="another outcrop server already uses this database"):
+            opened(postgresql_url, claim=0.0)
+        assert inspect(first.engine).get_table_names() == []
+    finally:
+        first.close()
+    second = opened(postgresql_url, claim=60.0)
+    assert inspect(second.engine).get_table_names()
+    second.close()
+
+
+def test_no_password_is_told(postgresql_url: str) -> None:
+    database = opened(make_url(postgresql_url).set(password="secret").render_as_string(hide_password=False))
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(OutcropError, match="newer outcrop") as told:
+        migrate(database)
+    assert "secret" not in str(told.value)
+    database.close()
 
 
 def test_no_request_is_lost_to_dropped_connections_and_the_claim_is_taken_again(fresh: Database) -> None:
