@@ -302,7 +302,7 @@ def _reference_run(model: torch.nn.Module, plan: Plan, course: Course) -> list[t
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     vectors = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=(0.9, 0.95))
     found = []
     for step in range(plan.steps):
         warm = (step + 1) / 3 if step < 3 else (plan.steps - step) / (plan.steps - 3)
