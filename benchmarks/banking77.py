@@ -28,6 +28,8 @@ from outcrop.datasets.shards import write_shard
 from outcrop.datasets.tokens import Encoder
 from outcrop.demo.server import point_boto3_at, served
 from outcrop.directory import DataDirectory
+from outcrop.records import rate_over
+from outcrop.train.loop import BETAS
 
 RIVALS: Final = Path(__file__).parent / "rivals"
 RESULT: Final = Path(__file__).parent / "results" / "banking77.json"
@@ -121,10 +123,14 @@ def settings_for(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     row = catalog.find(MODEL)
     assert row is not None
     rate, _ = catalog.effective_learning_rate(row, "lora", options.learning_rate, WEIGHTS)
+    examples = len((options.data / "train.jsonl").read_text("utf-8").splitlines())
+    steps = -(-examples // options.batch_size) * options.epochs
+    rate = rate_over(rate, catalog.rates_of(WEIGHTS).learning_rate_steps.get("lora"), steps)
     return {
         "epochs": options.epochs, "batch_size": options.batch_size, "seed": seed,
         "titan_learning_rate": options.learning_rate, "learning_rate": rate, "warmup_steps": WARMUP,
-        "rank": RANK, "alpha": ALPHA, "dtype": DTYPE, "method": "lora", "shuffle": True, "checkpointing": False,
+        "beta2": BETAS[1], "rank": RANK, "alpha": ALPHA, "dtype": DTYPE, "method": "lora", "shuffle": True,
+        "checkpointing": False,
     }  # fmt: skip
 
 

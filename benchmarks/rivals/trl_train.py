@@ -3,8 +3,8 @@
     python trl_train.py BASE EXAMPLES OUT SETTINGS
 
 BASE: weights; EXAMPLES: folder with tokens.npy, scored.npy, offsets.npy, in the order of training; OUT: where weights
-and result.json go; SETTINGS: JSON (method, epochs, batch_size, learning_rate, warmup_steps, rank, alpha, seed, dtype,
-shuffle, checkpointing, padding_free, packing: tokens of a pack, group).
+and result.json go; SETTINGS: JSON (method, epochs, batch_size, learning_rate, beta2, warmup_steps, rank, alpha, seed,
+dtype, shuffle, checkpointing, padding_free, packing: tokens of a pack, group).
 """
 
 import json
@@ -77,6 +77,7 @@ def configuration(given: dict[str, Any], out: str) -> SFTConfig:
         lr_scheduler_type="linear",
         warmup_steps=given["warmup_steps"],
         weight_decay=0.0,
+        adam_beta2=given.get("beta2", 0.999),
         max_grad_norm=1.0,
         seed=given["seed"],
         use_cpu=not torch.cuda.is_available(),
