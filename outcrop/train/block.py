@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from outcrop.errors import OutcropError
-from outcrop.train import causal, fused, norm
+from outcrop.train import causal, fused, norm, rows
 from outcrop.train.attention import runs, sliding_window_spares
 from outcrop.train.bundle import Bundle, Wiring, wire
 
@@ -83,7 +82,7 @@ class Block(nn.Module):
         first, tensors = wire([attention.q_proj, attention.k_proj, attention.v_proj])
         second, more = wire([attention.o_proj])
         shape = _Shape(first, second, before.variance_epsilon, cut, attention.head_dim, attention.scaling)
-        cos, sin = (one[0].unsqueeze(1) for one in positions)
+        cos, sin = (one[0] for one in positions)
         found: Tensor = _Attending.apply(x, before.weight, shape, cos, sin, *tensors, *more)  # type: ignore[no-untyped-call]
         return found
 
@@ -184,7 +183,7 @@ class _Attending(torch.autograd.Function):
         even, scale = norm.normed(x, weight, shape.eps)
         made, low = first(even)
         q, k, v = (one.view(len(x), -1, shape.width) for one in made)
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        q, k = rows.turned(q, cos, sin), rows.turned(k, cos, sin)
         answers, kept = shape.cut.attend(_heads(q, k, v), shape.scale)
         (y,), low_out = second(answers.view(len(x), -1))
         ctx.shape, ctx.count = shape, len(tensors)
@@ -207,7 +206,7 @@ class _Attending(torch.autograd.Function):
         assert to_answers is not None
         to_heads = shape.cut.descend(to_answers.view_as(answers), _heads(q, k, v), kept, shape.scale)
         to_q, to_k, to_v = _heads(*to_heads)
-        to_q, to_k = _rotate(to_q, cos, sin, back=True), _rotate(to_k, cos, sin, back=True)
+        to_q, to_k = rows.turned(to_q, cos, sin, back=True), rows.turned(to_k, cos, sin, back=True)
         flat = [one.reshape(len(x), -1) for one in (to_q, to_k, to_v)]
         towards, found = first.descend(flat, even, low, downwards=down or learns_norm, learns=learns)
         if towards is None:
@@ -225,7 +224,7 @@ class _Thinking(torch.autograd.Function):
         first, second = shape.bundles(tensors)
         even, scale = norm.normed(x, weight, shape.eps)
         (gate, up), low = first(even)
-        (y,), low_out = second(functional.silu(gate).mul_(up))
+        (y,), low_out = second(rows.gated(gate, up))
         ctx.shape, ctx.count = shape, len(tensors)
         ctx.save_for_backward(x, weight, *tensors, even, scale, gate, up, low, low_out)
         return y.add_(x)
@@ -240,26 +239,15 @@ class _Thinking(torch.autograd.Function):
         first, second = shape.bundles(tensors)
         down, learns_norm = ctx.needs_input_grad[:2]
         learns, learns_out = shape.split(ctx.needs_input_grad[3:])
-        bent = functional.silu(gate)
-        to_product, found_out = second.descend([above], bent * up, low_out, downwards=True, learns=learns_out)
+        product = rows.gated(gate, up)
+        to_product, found_out = second.descend([above], product, low_out, downwards=True, learns=learns_out)
         assert to_product is not None
-        to_up = bent.mul_(to_product)
-        to_gate = torch.ops.aten.silu_backward(to_product.mul_(up), gate)
+        to_gate, to_up = rows.gated_back(to_product, gate, up)
         towards, found = first.descend([to_gate, to_up], even, low, downwards=down or learns_norm, learns=learns)
         if towards is None:
             return None, None, None, *found, *found_out
         to_x, to_weight = norm.descend(towards, x, scale, weight, above, learns=learns_norm)
         return to_x, to_weight, None, *found, *found_out
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
-    """(T, heads, width) turned by its positions; `back`: the other way, as gradients go."""
-    half = x.shape[2] // 2
-    turned = torch.cat((x[..., half:], x[..., :half]), dim=-1)
-    sign = torch.ones(2 * half, dtype=sin.dtype)
-    sign[half:] = -1
-    # The sign of rotate_half lies in the sines here; both halves of them are the same angles.
-    return (x * cos).addcmul_(turned, sin * sign if back else sin * -sign)
 
 
 def _heads(*tensors: Tensor) -> causal.Heads:

@@ -20,7 +20,16 @@ WIDEST: Final = 256
 
 def takes(device: torch.device, dtype: torch.dtype, width: int) -> bool:
     """Whether heads of such numbers, so many wide, go this way."""
-    if device.type != "cpu" or dtype != torch.bfloat16 or width % EVEN or width > WIDEST:
+    return width % EVEN == 0 and width <= WIDEST and _runs(device, dtype)
+
+
+def runs_on(rows: Tensor) -> bool:
+    """Whether kernels take such rows of a layer of their own."""
+    return _runs(rows.device, rows.dtype)
+
+
+def _runs(device: torch.device, dtype: torch.dtype) -> bool:
+    if device.type != "cpu" or dtype != torch.bfloat16:
         return False
     # A kernel's compiler is not loaded where none is needed.
     from outcrop.kernels import product
