@@ -10,11 +10,13 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from outcrop import kernels
 from outcrop.engines.loaded import Group, Loaded, Pair, Target
 from outcrop.engines.shelf import Shelf
 from outcrop.errors import OutcropError
+from outcrop.kernels.product import PairedWeight, pays
 from outcrop.kernels.thin import Thin, ThinRows
 from outcrop.lora import Factors, LoraAdapter
 
@@ -33,7 +35,7 @@ class Gains:
         self._count = 0
         self._rows = 0
         self._groups: list[Group] = []
-        self._crowds: list[Group] = []
+        self.crowds: list[Group] = []
         """Those whose rows are a product of their own."""
         self.thin: ThinRows | None = None
         """Rows that gain by the kernel."""
@@ -62,7 +64,11 @@ class Gains:
         )
         pairs = tuple(self._pair(target, factors) for target, factors in both)
         thin = Thin.of([self._thin_pairs(target, factors) for target, factors in both]) if self._by_kernel else None
-        return Loaded(self._count, name, pairs, ranks, thin)
+        paired: tuple[tuple[PairedWeight, PairedWeight] | None, ...] = ()
+        if self._by_kernel and self._dtype == torch.bfloat16 and pays():
+            paired = tuple(None if pair is None else _paired(pair) for pair in pairs)
+            pairs = (None,) * len(pairs)
+        return Loaded(self._count, name, pairs, ranks, thin, paired)
 
     def begin(self, groups: list[Group], rows: int) -> None:
         """From now on so many rows are read, and belong to these groups."""
@@ -70,23 +76,23 @@ class Gains:
         if groups == self._groups:
             return
         # Set again at the very end: a step that fails on the way here must not find itself prepared.
-        self._groups, self._crowds, self.thin = [], [], None
+        self._groups, self.crowds, self.thin = [], [], None
         if self._by_kernel:
-            self._crowds = [group for group in groups if len(group.adapters) == 1 and group.length >= CROWD]
-            few = [group for group in groups if group not in self._crowds]
+            self.crowds = [group for group in groups if len(group.adapters) == 1 and group.length >= CROWD]
+            few = [group for group in groups if group not in self.crowds]
             owned = [(row, one) for group in few for row, one in _owners(group)]
             if owned:
                 found = [one.thin for _, one in owned if one.thin is not None]
                 maps = [(target.inputs, list(target.outputs.values())) for target in self._targets]
                 self.thin = ThinRows([row for row, _ in owned], found, maps)
         else:
-            self._crowds = [group for group in groups if len(group.adapters) == 1]
+            self.crowds = [group for group in groups if len(group.adapters) == 1]
             self._shelf.hold([group for group in groups if len(group.adapters) > 1])
         self._groups = groups
 
     def forget(self, adapter: Loaded) -> None:
         """Nobody will ask for this adapter again."""
-        self._groups, self._crowds, self.thin = [], [], None
+        self._groups, self.crowds, self.thin = [], [], None
         self._shelf.forget(adapter)
 
     @property
@@ -94,20 +100,13 @@ class Gains:
         """False where all rows are the base's own."""
         return bool(self._groups)
 
-    @property
-    def crowded(self) -> bool:
-        """True where rows of one adapter are so many that they are a product of their own, or no kernel reads them."""
-        return bool(self._crowds) or (self.acting and not self._by_kernel)
-
     def add(self, target: int, x: Tensor, y: Tensor) -> None:
         """Add to y (rows, outputs), in place, what the rows' adapters make of x (rows, inputs)."""
         if x.shape[0] != self._rows:
             raise RuntimeError(f"{x.shape[0]} rows reach a layer in a step of {self._rows}: whose they are is unknown")
-        for group in self._crowds:
-            pair = group.adapters[0].factors[target]
-            if pair is not None:
-                rows = slice(group.row, group.row + group.length)
-                y[rows].addmm_(x[rows] @ pair[0], pair[1])
+        for group in self.crowds:
+            rows = slice(group.row, group.row + group.length)
+            group.adapters[0].add(target, x[rows], y[rows])
         if self.thin is not None:
             self.thin.add(target, x, y)
         elif not self._by_kernel:
@@ -141,6 +140,16 @@ class Gains:
 
     def _placed(self, factor: Tensor) -> Tensor:
         return factor.to(self._device, self._dtype).contiguous()
+
+
+def _paired(pair: Pair) -> tuple[PairedWeight, PairedWeight]:
+    """Both factors as our own products have them, which multiply pairs of numbers: an odd rank gets one of zeros."""
+    a, b = pair
+    odd = a.shape[1] % 2
+    return (
+        PairedWeight(functional.pad(a, (0, odd)).t().contiguous(), None),
+        PairedWeight(functional.pad(b, (0, 0, 0, odd)).t().contiguous(), None),
+    )
 
 
 def _owners(group: Group) -> list[tuple[int, Loaded]]:

@@ -123,7 +123,7 @@ class Batch:
             parts = self.parts[: self.single]
             counts = [part.end if window is None else min(part.end, window) for part in parts]
             firsts = [part.place + part.end - count for part, count in zip(parts, counts, strict=True)]
-            found = torch.tensor([firsts, counts], device=self.device).t().contiguous(), max(counts)
+            found = torch.tensor([firsts, counts], device=self.device).t().contiguous(), max(counts, default=1)
             self._seen[window] = found
         return found
 

@@ -14,12 +14,12 @@ from torch.nn.functional import embedding
 from outcrop import kernels
 from outcrop.engines import plain
 from outcrop.engines.adapters import Gains
-from outcrop.engines.answers import Answers, Parts
 from outcrop.engines.attention import Layer as Kept
 from outcrop.engines.attention import Rule, attend
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.loaded import Target
+from outcrop.engines.onecall import OneCall, Parts
 from outcrop.engines.products import Product
 from outcrop.kernels import rows
 
@@ -110,20 +110,22 @@ class LeanModel:
         self._layers = [self._taken(layer) for layer in body.layers]
         self._turned = self._turned_to(SHORT)
         self._head = Product(model.lm_head.weight, model.lm_head.bias)
-        self._answers = self._as_one_call()
+        self._one_call = self._as_one_call()
 
     def run(self, batch: Batch, cache: Cache) -> Tensor:
-        """Logits (wanted, vocabulary) of a step; the rows' keys and values are in the cache after it.
+        """Logits (wanted, vocabulary) of a step, to be read before the next one.
 
+        The rows' keys and values are in the cache after it.
         Raises RuntimeError for rows beyond the cache: kernels do not look where they write.
         """
         if batch.reaches > cache.size:
             raise RuntimeError(f"rows reach to place {batch.reaches} of a cache of {cache.size}")
         self.gains.begin(batch.groups, batch.rows)
-        turns = self._turns(batch)
-        if self._answers is not None and self._answers.fit(batch):
-            return self._answers.run(batch, cache, turns)
+        turned = self._turns(batch.longest)
+        if self._one_call is not None and self._one_call.fit(batch):
+            return self._one_call.run(batch, cache, turned)
         hidden, added = embedding(batch.ids, self._table), None
+        turns = turned[0].index_select(0, batch.positions), turned[1].index_select(0, batch.positions)
         for number, (layer, kept) in enumerate(zip(self._layers, cache.layers, strict=True)):
             added = self._block(number * PRODUCTS, layer, (hidden, added), turns, (batch, kept))
         if batch.wanted.shape[0] != batch.rows:
@@ -156,7 +158,7 @@ class LeanModel:
             self.gains.add(target, x, y)
         return y
 
-    def _as_one_call(self) -> Answers | None:
+    def _as_one_call(self) -> OneCall | None:
         """The same layers as a program of kernels; None where some of them are no kernels."""
         products = [[one.paired for one in (layer.qkv, layer.out, layer.gate_up, layer.down)] for layer in self._layers]
         paired = [[one for one in some if one is not None] for some in products]
@@ -165,14 +167,13 @@ class LeanModel:
             return None
         layers = list(zip(self._layers, paired, strict=True))
         parts = Parts(self._table, layers, self._norm, head, self._eps, self._queries)
-        return Answers(parts, self.gains)
+        return OneCall(parts, self.gains)
 
-    def _turns(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines of each row's position, (rows, d): x cos + roll(x) sin turns x."""
-        if batch.longest > len(self._turned[0]):
-            self._turned = self._turned_to(1 << (batch.longest - 1).bit_length())
-        cos, sin = self._turned
-        return cos.index_select(0, batch.positions), sin.index_select(0, batch.positions)
+    def _turns(self, longest: int) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of each position of such a text, (places, d): x cos + roll(x) sin turns x."""
+        if longest > len(self._turned[0]):
+            self._turned = self._turned_to(1 << (longest - 1).bit_length())
+        return self._turned
 
     def _turned_to(self, length: int) -> tuple[Tensor, Tensor]:
         """The same of all positions before one."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from torch import Tensor
 
+from outcrop.kernels.product import PairedWeight
 from outcrop.kernels.thin import Thin
 
 MANY: Final = 4
@@ -40,7 +41,20 @@ class Loaded:
     ranks: tuple[tuple[int, ...], ...]
     """By target, of each of its layers; 0 where it gains nothing."""
     thin: Thin | None = None
-    """The same for the kernel, where it reads such tensors."""
+    """The same for the kernel of few rows, where it reads such tensors."""
+    paired: tuple[tuple[PairedWeight, PairedWeight] | None, ...] = ()
+    """`factors` as our own products have them, where those multiply; there are no others then."""
+
+    def add(self, target: int, x: Tensor, y: Tensor) -> None:
+        """Add to all rows of y, in place, what the adapter makes of x."""
+        if self.paired:
+            pair = self.paired[target]
+            if pair is not None:
+                pair[1].into(y, pair[0](x), adds=True).run()
+            return
+        factors = self.factors[target]
+        if factors is not None:
+            y.addmm_(x @ factors[0], factors[1])
 
 
 @dataclass(frozen=True, slots=True)

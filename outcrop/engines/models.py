@@ -38,7 +38,7 @@ class Running(Protocol):
     """Why it is no faster way, where one was tried."""
 
     def run(self, batch: Batch, cache: Cache) -> Tensor:
-        """Logits (wanted, vocabulary) of a step."""
+        """Logits (wanted, vocabulary) of a step, to be read before the next one."""
 
 
 class NotLean(OutcropError):
@@ -112,7 +112,7 @@ def _apart(model: Running, whole: Sequence[Tensor]) -> str | None:
         ]
         batch = Batch.of(parts, model.device)
         with torch.inference_mode():
-            rows = list(model.run(batch, cache))
+            rows = list(model.run(batch, cache).clone())
         for part in batch.parts:
             found[part.place // 32] += rows[: part.wanted]
             del rows[: part.wanted]

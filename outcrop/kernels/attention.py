@@ -66,7 +66,8 @@ def attend_into(
             bits(scale),
             bits(cap or 0.0),
         ),
-        (scratch,),
+        (query, keys, values, found, where, scratch),
+        rows_at=6,
     )
 
 

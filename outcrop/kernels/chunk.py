@@ -13,7 +13,7 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import THREAD, UNIT, Kernel, as_float, bits, floats, halves, real, take, words
+from outcrop.kernels.native import THREAD, UNIT, Call, Kernel, as_float, bits, floats, halves, real, take, words
 from outcrop.kernels.numbers import exp, kept, ordered
 from outcrop.kernels.product import supported
 from outcrop.kernels.tile import LANES, MANY, WIDE, exact
@@ -44,10 +44,30 @@ def attend(
     Its stretch begins at `place`; `before` tokens of it precede the rows, whose own follow there. A row sees all up to
     itself, or as many as the window has. cap: scores are bent by cap * tanh(score / cap).
     """
+    query = query.contiguous()
+    found = query.new_empty(*query.shape[:2], layer[1].shape[2])
+    for call in attend_into(found, query, layer, place, before, scale=scale, cap=cap, window=window):
+        call.run()
+    return found
+
+
+def attend_into(
+    found: Tensor,
+    query: Tensor,
+    layer: tuple[Tensor, Tensor],
+    place: int,
+    before: int,
+    *,
+    scale: float,
+    cap: float | None,
+    window: int | None,
+) -> tuple[Call, Call]:
+    """The same, to be run later, its answer written to `found`: laying out, whose first two numbers say where keys and
+    values are, and attention.
+    """
     keys, values = layer
     rows, heads, width = query.shape
     kv, places, wide = values.shape
-    query = query.contiguous()
     # What no row sees is not laid out; tiles begin at multiples of their columns.
     first = 0 if window is None else max(0, before + 1 - window) // WIDE * WIDE
     count = -(-(before + rows - first) // WIDE) * WIDE
@@ -55,8 +75,8 @@ def attend(
     laid_keys = query.new_empty(kv * count * width)
     laid_values = query.new_empty(kv * count * columns)
     threads = torch.get_num_threads()
-    _layer_out()(
-        min(threads, 2 * kv),
+    scratch = torch.empty(threads, MANY * (count + count // 2 + columns))
+    laying = (
         keys.data_ptr(),
         values.data_ptr(),
         laid_keys.data_ptr(),
@@ -70,10 +90,7 @@ def attend(
         wide,
         columns,
     )
-    found = query.new_empty(rows, heads, wide)
-    scratch = torch.empty(threads, MANY * (count + count // 2 + columns))
-    _kernel()(
-        threads,
+    attending = (
         query.data_ptr(),
         laid_keys.data_ptr(),
         laid_values.data_ptr(),
@@ -92,7 +109,10 @@ def attend(
         bits(scale),
         bits(cap or 0.0),
     )
-    return found
+    return (
+        Call(_layer_out(), min(threads, 2 * kv), laying, (keys, values, laid_keys, laid_values)),
+        Call(_kernel(), threads, attending, (query, laid_keys, laid_values, found, scratch)),
+    )
 
 
 @cache

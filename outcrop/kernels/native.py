@@ -63,17 +63,16 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One run of a kernel, ready: by itself, or as a part of a program.
-
-    It knows addresses: what it reads and writes must be there still when it runs.
-    """
+    """One run of a kernel, ready: by itself, or as a part of a program."""
 
     kernel: Kernel
     threads: int
     """As many as have work in it."""
     numbers: tuple[int, ...]
-    held: tuple[torch.Tensor, ...] = ()
-    """What lies at addresses that nobody else knows."""
+    held: tuple[torch.Tensor | None, ...]
+    """What lies at its addresses: nobody may let go of it before."""
+    rows_at: int = -1
+    """Which of the numbers is how many rows there are, where another call of the kernel may differ in that alone."""
 
     def run(self) -> None:
         """Now."""

@@ -69,13 +69,13 @@ class PairedWeight:
         self.into(found, x).run()
         return found
 
-    def into(self, found: Tensor, x: Tensor) -> Call:
-        """The same of x (rows, inputs), end to end, to be run later and written to `found`."""
+    def into(self, found: Tensor, x: Tensor, *, adds: bool = False) -> Call:
+        """The same of x (rows, inputs), end to end, to be run later and written to `found`; adds: added to it."""
         threads = torch.get_num_threads()
         spare = torch.empty(threads, HEIGHTS[0], self.inputs + WIDE, dtype=torch.bfloat16)
         rows = x.shape[0]
         return Call(
-            _kernel(self.inputs),
+            _kernel(self.inputs, adds),
             threads,
             (
                 x.data_ptr(),
@@ -86,15 +86,22 @@ class PairedWeight:
                 rows,
                 self.outputs,
             ),
-            (spare,),
+            (x, self._laid, found, spare, self._bias),
+            rows_at=5,
         )
 
 
-eight, four, one = (whole(Kind(height, rounds=True, vectors=BESIDE, beside=BESIDE)) for height in HEIGHTS)
+def _tiles(adds: bool) -> list[Any]:
+    return [whole(Kind(height, rounds=True, vectors=BESIDE, beside=BESIDE, adds=adds)) for height in HEIGHTS]
+
+
+# Of the module, not of a kernel: a kernel is found again on disk by what its function closes over.
+eight, four, one = _tiles(adds=False)
+eight_more, four_more, one_more = _tiles(adds=True)
 
 
 @cache
-def _kernel(inputs: int) -> Kernel:
+def _kernel(inputs: int, adds: bool) -> Kernel:
     """For rows of so many numbers: where one begins behind the other is part of the instructions."""
     high, low = HEIGHTS[:2]
     pairs, step = inputs // 2, inputs * 2
@@ -130,7 +137,18 @@ def _kernel(inputs: int) -> Kernel:
                     read = spare
                 if 1 < left < high or columns < WIDE:
                     there, apart = spare + high * step, WIDE * 2
-                if left > low:
+                    if adds:
+                        for row in range(left):
+                            for place in range(columns):
+                                held[row, place] = found[first + row, column * WIDE + place]
+                if adds:
+                    if left > low:
+                        eight_more(read, step, weight, pairs, there, apart, bias, near, pace)
+                    elif left > 1:
+                        four_more(read, step, weight, pairs, there, apart, bias, near, pace)
+                    else:
+                        one_more(read, step, weight, pairs, there, apart, bias, near, pace)
+                elif left > low:
                     eight(read, step, weight, pairs, there, apart, bias, near, pace)
                 elif left > 1:
                     four(read, step, weight, pairs, there, apart, bias, near, pace)

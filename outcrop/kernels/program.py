@@ -37,16 +37,28 @@ class Program:
     def __init__(self, calls: Sequence[Call | None]) -> None:
         self._numbers = np.zeros((len(calls), ROOM), np.int64)
         self._state = np.zeros((len(calls), STATE), np.int64)
-        self._held: list[tuple[Tensor, ...]] = [()] * len(calls)
+        self._held: list[tuple[Tensor | None, ...]] = [()] * len(calls)
         for place, call in enumerate(calls):
-            self.put(place, call)
+            self.put([place], call)
+        counted = [(place, call.rows_at) for place, call in enumerate(calls) if call is not None and call.rows_at >= 0]
+        self._counted = np.array([place for place, _ in counted])
+        self._counts = np.array([FRONT + number for _, number in counted])
 
-    def put(self, place: int, call: Call | None) -> None:
-        """Another call for a place, or none."""
-        self._state[place, CODE] = 0 if call is None else call.kernel.address
-        self._held[place] = () if call is None else call.held
+    def put(self, places: Sequence[int], call: Call | None) -> None:
+        """Another call for some places, or none."""
+        self._state[places, CODE] = 0 if call is None else call.kernel.address
+        for place in places:
+            self._held[place] = () if call is None else call.held
         if call is not None:
-            self._numbers[place, FRONT : FRONT + len(call.numbers)] = call.numbers
+            self._numbers[places, FRONT : FRONT + len(call.numbers)] = call.numbers
+
+    def set(self, places: Sequence[int], number: int, values: Any) -> None:
+        """One of the numbers of the calls of some places."""
+        self._numbers[places, FRONT + number] = values
+
+    def read(self, rows: int) -> None:
+        """So many rows from now on, for all calls that it was made of and that can be told so."""
+        self._numbers[self._counted, self._counts] = rows
 
     def run(self, threads: int) -> None:
         """All of them; `threads`: no more than torch had when the calls were made."""

@@ -46,6 +46,8 @@ def norm_into(found: Tensor, hidden: Tensor, added: Tensor | None, weight: Tenso
             width,
             bits(eps),
         ),
+        (hidden, added, weight, found),
+        rows_at=4,
     )
 
 
@@ -89,6 +91,8 @@ def gate_into(found: Tensor, both: Tensor) -> Call:
         _gate(both.dtype == torch.bfloat16),
         _threads(rows, 2 * width),
         (both.data_ptr(), found.data_ptr(), rows, width),
+        (both, found),
+        rows_at=2,
     )
 
 
@@ -169,13 +173,13 @@ def turn_into(
             size,
             bits(eps),
         ),
+        (made, cos, sin, heads, keys, values, places, found),
+        rows_at=8,
     )
 
 
 @cache
 def _turn(width: int, half: bool) -> Kernel:
-    side = width // 2
-
     def turn(numbers: Any) -> None:
         rows, queries, kv, size = numbers[10], numbers[11], numbers[12], numbers[13]
         eps = np.float32(real(numbers[14]))

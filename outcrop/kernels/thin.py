@@ -57,8 +57,8 @@ class ThinRows:
         self._rows = torch.tensor(rows, dtype=torch.int64)
         self._height = max(rows) + 1
         # Their factors are read by address: nobody may let go of them while these rows are.
-        self._adapters = tuple(adapters)
-        self._kinds = {factor.dtype for one in adapters for factor in one.held}
+        self._factors = tuple(factor for one in adapters for factor in one.held)
+        self._kinds = {factor.dtype for factor in self._factors}
         # By target: those of one product lie beside each other.
         self._tables = torch.stack([one.table for one in adapters]).transpose(0, 1).contiguous()
         self._outputs = [torch.tensor(widths, dtype=torch.int64) for _, widths in maps]
@@ -108,7 +108,7 @@ class ThinRows:
                 table.shape[1],
                 room,
             ),
-            (scratch,),
+            (x, y, self._rows, self._tables, self._outputs[target], scratch, *self._factors),
         )
 
 

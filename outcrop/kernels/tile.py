@@ -24,6 +24,7 @@ WIDE: Final = LANES * VECTORS
 
 _LONG, _WORD, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 _FLOATS, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
+_SHORTS = ir.VectorType(ir.IntType(16), LANES)
 
 
 class _BFloat(ir.Type):
@@ -57,7 +58,7 @@ class _Writer:
         its half.
         """
         to, kind = self._to, self._kind
-        begun = [self._load(to.add(bias, self._long(4 * LANES * vector)), _FLOATS, 4) for vector in range(kind.vectors)]
+        begun = self._begun(writes, bias)
         before, loop, after = to.block, to.append_basic_block("pairs"), to.append_basic_block("through")
         to.branch(loop)
         to.position_at_end(loop)
@@ -70,11 +71,11 @@ class _Writer:
         if kind.beside > 1:
             to.call(*prefetch(to, to.add(near, to.ashr(pace, self._long(1)))))
         columns = [self._load(to.add(one, along), _WORDS, 4) for one in weights]
-        for row, read in zip(sums, reads, strict=True):
+        for row, read, begins in zip(sums, reads, begun, strict=True):
             numbers = self._spread(self._load(to.add(read, to.shl(pair, self._long(2))), _WORD, 2))
-            for number, (total, column) in enumerate(zip(row, columns, strict=True)):
+            for total, column, begin in zip(row, columns, begins, strict=True):
                 added = self._product(total, numbers, column)
-                total.add_incoming(begun[number], before)
+                total.add_incoming(begin, before)
                 total.add_incoming(added, loop)
         following = to.add(pair, self._long(1))
         pair.add_incoming(following, loop)
@@ -87,6 +88,19 @@ class _Writer:
                 size, kept, made = (2, _HALVES, self._rounded(last)) if kind.rounds else (4, _FLOATS, last)
                 place = to.add(there, self._long(size * LANES * vector))
                 to.store(made, to.inttoptr(place, kept.as_pointer())).align = size
+
+    def _begun(self, writes: list[Any], bias: Any) -> list[list[Any]]:
+        """What sums begin with, by row and vector."""
+        to, vectors = self._to, range(self._kind.vectors)
+        if not self._kind.adds:
+            alike = [self._load(to.add(bias, self._long(4 * LANES * vector)), _FLOATS, 4) for vector in vectors]
+            return [alike for _ in writes]
+        there = [
+            [self._load(to.add(row, self._long(2 * LANES * vector)), _SHORTS, 2) for vector in vectors]
+            for row in writes
+        ]
+        sixteen = ir.Constant(_WORDS, [16] * LANES)
+        return [[to.bitcast(to.shl(to.zext(one, _WORDS), sixteen), _FLOATS) for one in row] for row in there]
 
     def places(self, first: Any, step: Any, count: int, last: Any = None) -> list[Any]:
         """Addresses one step behind the other; last: those beyond so many are the last one's."""
@@ -136,6 +150,8 @@ class Kind:
     """Of columns."""
     beside: int = 1
     """Vectors whose numbers lie with each pair of numbers."""
+    adds: bool = False
+    """To what lies where the product goes, rounded as it is; else to the bias."""
 
 
 def whole(kind: Kind) -> Any:

@@ -88,7 +88,12 @@ def products(put: Made, dtype: torch.dtype, many: bool) -> list[Tensor]:
     outputs, inputs = (130, 34) if many else (1, 2)
     weight = product.PairedWeight(put(outputs, inputs), put(outputs))
     weight._laid, weight._bias = put(of=weight._laid), put(of=weight._bias)
-    return [weight(put(count, inputs)) for count in (1, 2, 5, 129)]
+    found = [weight(put(count, inputs)) for count in (1, 2, 5, 129)]
+    for count in (1, 2, 5, 129):
+        added = put(count, outputs)
+        weight.into(added, put(count, inputs), adds=True).run()
+        found.append(added)
+    return found
 
 
 def small_change(put: Made, dtype: torch.dtype, many: bool) -> list[Tensor]:

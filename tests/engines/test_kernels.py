@@ -112,6 +112,18 @@ def test_products(count: int, outputs: int, inputs: int, biased: bool) -> None:
 
 
 @pytest.mark.skipif(not supported(), reason="the processor does not multiply pairs of bfloat16 numbers")
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 13, 130])
+@pytest.mark.parametrize(("outputs", "inputs"), [(70, 16), (64, 34), (33, 2)])
+def test_products_that_are_added(count: int, outputs: int, inputs: int) -> None:
+    torch.manual_seed(count)
+    x, weight = torch.randn(count, inputs).bfloat16(), torch.randn(outputs, inputs).bfloat16()
+    found = torch.randn(count, outputs).bfloat16()
+    truth = found.double() + x.double() @ weight.double().t()
+    PairedWeight(weight, None).into(found, x, adds=True).run()
+    near(found, truth)
+
+
+@pytest.mark.skipif(not supported(), reason="the processor does not multiply pairs of bfloat16 numbers")
 def test_a_product_of_what_is_no_number_is_none() -> None:
     x, weight = torch.ones(5, 8).bfloat16(), torch.ones(70, 8).bfloat16()
     x[2, 3], weight[69, 1] = float("nan"), float("inf")

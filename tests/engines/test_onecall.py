@@ -1,4 +1,4 @@
-"""A step of answers as one call gives the numbers that the same kernels give one after the other, bit by bit."""
+"""A step as one call gives the numbers that the same kernels give one after the other, bit by bit."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from outcrop.engines import answers
+from outcrop.engines import adapters, onecall
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache
 from outcrop.engines.lean import LeanModel
@@ -67,14 +67,14 @@ def both(request: pytest.FixtureRequest) -> Both:
         fresh = AutoModelForCausalLM.from_config(config)
         fresh.load_state_dict(weights)
         models.append(LeanModel(fresh))
-    models[1]._answers = None
+    models[1]._one_call = None
     caches = [Cache(8 * ROOM, model.shapes, model.dtype, model.device) for model in models]
     return Both(models[0], models[1], (caches[0], caches[1]))
 
 
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(answers, "WORTH", 0)
+    monkeypatch.setattr(onecall, "WORTH", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield
@@ -90,94 +90,106 @@ def adapter_for(kind: type, config: Any, seed: int, rank: int) -> LoraAdapter:
     return adapter
 
 
-def parts_of(lengths: list[int], draw: random.Random, adapters: list[Loaded | None]) -> list[Part]:
+def parts_of(lengths: list[int], draw: random.Random, owners: list[Loaded | None]) -> list[Part]:
     return [
-        Part([draw.randrange(70)], length, number * ROOM, adapters[number % len(adapters)])
+        Part([draw.randrange(70)], length, number * ROOM, owners[number % len(owners)])
         for number, length in enumerate(lengths)
     ]
 
 
+def fitting(both: Both) -> onecall.OneCall:
+    found = both.one._one_call
+    assert found is not None
+    return found
+
+
 @pytest.mark.usefixtures("threads")
-def test_the_same_bits(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sequences of all lengths join, grow and leave."""
-    # Fewer than are asked for: programs are made anew and let go of meanwhile.
-    monkeypatch.setattr(answers, "KEPT", 2)
-    draw = random.Random(3)
-    prompts = [Part([draw.randrange(70) for _ in range(30)], 0, number * ROOM) for number in range(8)]
-    first = both.step(Batch.of(prompts, torch.device("cpu")))
-    assert torch.equal(*first)
-    fit = both.one._answers
-    assert fit is not None
-    lengths = [30] * 8
-    taken = 0
-    for step in range(30):
-        count = draw.choice((1, 3, 8, 8))
-        batch = Batch.of(parts_of(lengths[:count], draw, [None]), torch.device("cpu"))
+def test_the_same_bits(both: Both) -> None:
+    """Sequences of all lengths join, read their prompts in pieces, grow and leave, beside each other."""
+    draw, device = random.Random(3), torch.device("cpu")
+    lengths = [0] * 8
+    kinds = set()
+    for step in range(40):
+        parts, budget = [], draw.choice((4, 20, 50))
+        for number in draw.sample(range(8), draw.choice((1, 3, 8))):
+            count = 1 if lengths[number] >= 30 else min(budget, draw.randint(1, 30), 30 - lengths[number])
+            if count <= 0:
+                continue
+            wanted = draw.choice((0, 1, count)) if lengths[number] + count == 30 else int(lengths[number] >= 30)
+            tokens = [draw.randrange(70) for _ in range(count)]
+            parts.append(Part(tokens, lengths[number], number * ROOM, wanted=wanted))
+            lengths[number] += count
+            budget -= count
+        if not parts:
+            continue
+        batch = Batch.of(parts, device)
         both.one.gains.begin(batch.groups, batch.rows)
-        assert fit.fit(batch)
+        assert fitting(both).fit(batch)
+        kinds.add((bool(batch.single), bool(batch.chunks), batch.answered == batch.rows))
         assert torch.equal(*both.step(batch)), step
-        for number in range(count):
-            # Also beyond what attention's room was made for.
-            lengths[number] += 1
-        taken += count
-    assert taken > 60
+    assert len(kinds) >= 4
     for mine, others in zip(both.caches[0].layers, both.caches[1].layers, strict=True):
         for number, length in enumerate(lengths):
             places = slice(number * ROOM, number * ROOM + length)
             assert all(torch.equal(a[:, places], b[:, places]) for a, b in zip(mine, others, strict=True))
 
 
+def fill(both: Both) -> None:
+    """As if all of it had been read."""
+    draw = torch.Generator().manual_seed(0)
+    for mine, others in zip(both.caches[0].layers, both.caches[1].layers, strict=True):
+        for one, other in zip(mine, others, strict=True):
+            one.copy_(torch.randn(one.shape, generator=draw))
+            other.copy_(one)
+
+
 @pytest.mark.usefixtures("threads")
 def test_texts_longer_than_the_room_of_their_scores(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "REACH", 16)
+    monkeypatch.setattr(onecall, "REACH", 4)
     draw = random.Random(4)
+    fill(both)
     for length in range(1, 70, 3):
         batch = Batch.of(parts_of([length - 1, max(0, length - 20)], draw, [None]), torch.device("cpu"))
-        for cache in both.caches:
-            for keys, values in cache.layers:
-                if length == 1:
-                    keys.fill_(0.25)
-                    values.fill_(0.5)
         assert torch.equal(*both.step(batch)), length
 
 
 @pytest.mark.usefixtures("threads")
-def test_adapters_join_and_leave(both: Both, request: pytest.FixtureRequest) -> None:
-    """Rows of several adapters and of the base, whose number and owners change from step to step."""
+def test_adapters_join_and_leave(both: Both, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of several adapters and of the base, few and many, whose number and owners change from step to step."""
+    monkeypatch.setattr(adapters, "CROWD", 6)
     config = KINDS[request.node.callspec.params["both"]]
     kind = type(AutoModelForCausalLM.from_config(config))
     loaded = [
         both.adapter(f"a{seed}", adapter_for(kind, config, seed, rank)) for seed, rank in ((1, 4), (2, 3), (3, 8))
     ]
-    draw = random.Random(6)
-    for cache in both.caches:
-        for keys, values in cache.layers:
-            keys.fill_(0.25)
-            values.fill_(0.5)
-    plain = None
-    for step in range(20):
-        adapters = [draw.choice([None, *loaded]) for _ in range(5)]
-        batch = Batch.of(parts_of([5, 9, 20, 3, 7], random.Random(1), adapters), torch.device("cpu"))
-        found, wanted = both.step(batch)
-        assert torch.equal(found, wanted), step
-        if not any(adapters):
-            plain = found
-    assert plain is None or not torch.equal(found, plain)
-
-
-def test_what_is_no_step_of_answers(both: Both) -> None:
-    """Prompts, and tokens whose logits nobody wants, go the model's own way."""
-    fit = both.one._answers
-    assert fit is not None
-    for cache in both.caches:
-        for layer in cache.layers:
-            for one in layer:
-                one.fill_(0.25)
-    device = torch.device("cpu")
-    answer, prompt = Part([1], 3, 0), Part([1, 2], 0, ROOM)
-    unasked = Part([1], 3, 2 * ROOM, wanted=0)
-    assert fit.fit(Batch.of([answer], device))
-    for parts in ([answer, prompt], [answer, unasked], [prompt]):
+    draw, device = random.Random(6), torch.device("cpu")
+    fill(both)
+    for step in range(25):
+        parts = [
+            Part(
+                [draw.randrange(70) for _ in range(draw.choice((1, 1, 3, 9)))],
+                draw.choice((0, 5, 20)),
+                number * ROOM,
+                one,
+            )
+            for number, one in enumerate(draw.choice([None, *loaded]) for _ in range(draw.choice((2, 5, 8))))
+        ]
         batch = Batch.of(parts, device)
-        assert not fit.fit(batch)
-        assert torch.equal(*both.step(batch))
+        assert torch.equal(*both.step(batch)), step
+    alone = Batch.of([Part([7] * 9, 0, 0, loaded[0])], device)
+    gained = both.step(alone)[0]
+    assert not torch.equal(gained, both.step(Batch.of([Part([7] * 9, 0, 0)], device))[0])
+
+
+def test_what_is_no_one_call(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows, prompts or crowds than there is room for go the model's own way."""
+    device = torch.device("cpu")
+    fill(both)
+    batch = Batch.of([Part([1, 2, 3], 0, number * ROOM) for number in range(3)], device)
+    both.one.gains.begin(batch.groups, batch.rows)
+    assert fitting(both).fit(batch)
+    for name, most in (("MOST", 8), ("CHUNKS", 2), ("CROWDS", -1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(onecall, name, most)
+            assert not fitting(both).fit(batch)
+            assert torch.equal(*both.step(batch))
