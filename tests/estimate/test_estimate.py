@@ -144,7 +144,7 @@ def test_steps_that_cannot_be_taken_say_why(tmp_path: Path) -> None:
     with pytest.raises(NoCalibration, match="more than 0 seconds"):
         calibrate(spec, plan, tmp_path, None, environment=surroundings, patience=0.2)
     broken = replace(spec, base=str(tmp_path))
-    with pytest.raises(NoCalibration, match="has no config.json"):
+    with pytest.raises(NoCalibration, match=r"has no config\.json"):
         calibrate(broken, plan, tmp_path, None, environment=surroundings)
 
     class Stopped(OutcropError):
