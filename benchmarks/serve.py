@@ -7,10 +7,10 @@
 Every side serves the same weights in the same dtype and answers the same prompts of 16 to 600 tokens (fixed seed) with
 64 tokens each, greedy, the end token never made, by 1, 4, 16 and 64 concurrent callers, each of whom asks again when
 answered. Counted are output tokens a second, prompts read included, and seconds to the first token: idle, and beside 15
-other streams. `engine` is our engine called in its process, `http` the same as the gateway asks it, `stack` is `outcrop serve`
-asked by boto3's InvokeModelWithResponseStream; sixteen adapters are measured against one within `engine`.
-`control` times control-plane calls beside 256 open streams. A peer whose Python is not given is left out, and the
-result says so. Writes results/serve.json after every round.
+other streams. `engine` is our engine called in its process, `http` the same as the gateway asks it, `stack` is
+`outcrop serve` asked by boto3's InvokeModelWithResponseStream; sixteen adapters are measured against one within
+`engine`. `control` times control-plane calls beside 256 open streams. A peer whose Python is not given is left
+out, and the result says so. Writes results/serve.json after every round.
 """
 
 import argparse
