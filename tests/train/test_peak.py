@@ -85,8 +85,8 @@ def test_what_is_reckoned_with_is_what_training_does() -> None:
 
 def test_a_gpu_s_float32_logits_are_reckoned(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE, num_hidden_layers=1))
-    model.save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE, num_hidden_layers=1))  # type: ignore[no-untyped-call]
+    model.save_pretrained(tmp_path)
     seen, manner = look(tmp_path, "base"), step.Manner(2, blocks=False, chunked=True, on_gpu=True)
 
     def activations(labels: int) -> int:
