@@ -13,15 +13,22 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.machine import machine
-from outcrop.engines import plain
+from outcrop import kernels
+from outcrop.engines import plain, products
+from outcrop.engines.batch import Batch, Part
+from outcrop.engines.cache import Cache
+from outcrop.engines.lean import LeanModel
 from outcrop.kernels import attention, chunk, rows
 from outcrop.kernels.peaks import peaks
 from outcrop.kernels.product import PairedWeight, supported
@@ -58,6 +65,7 @@ def cases() -> Iterator[Case]:
     yield f"gate of {ANSWERS} rows", lambda: plain.gate(both), lambda: rows.gate(both)
     yield _turning(drawn)
     yield f"largest logit of {ANSWERS} rows", lambda: logits.max(-1), lambda: peaks(logits)
+    yield from _steps()
 
 
 def _attending(drawn: Callable[..., Tensor]) -> Iterator[Case]:
@@ -124,6 +132,57 @@ def _turning(drawn: Callable[..., Tensor]) -> Case:
         lambda: plain.turn(made, turns, layer, places, heads=None, eps=1e-6),
         lambda: rows.turn(made, turns, layer, places, heads=None, eps=1e-6),
     )
+
+
+def _steps() -> Iterator[Case]:
+    """Whole steps of the model: by torch's operations alone, and as the engine runs them."""
+    config = Qwen2Config(
+        hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=KV,
+        intermediate_size=INNER, vocab_size=VOCABULARY, max_position_embeddings=4096, tie_word_embeddings=True,
+        dtype="bfloat16",
+    )  # fmt: skip
+
+    def made() -> tuple[LeanModel, Cache]:
+        torch.manual_seed(0)
+        model = LeanModel(Qwen2ForCausalLM(config).bfloat16())
+        cache = Cache(ANSWERS * 448, model.shapes, model.dtype, model.device)
+        for layer in cache.layers:
+            for one in layer:
+                one.normal_()
+        return model, cache
+
+    with _torch_alone():
+        theirs = made()
+    ours = made()
+
+    def by_torch(parts: list[Part]) -> Side:
+        def run() -> None:
+            with _torch_alone():
+                theirs[0].run(Batch.of(parts, theirs[0].device), theirs[1])
+
+        return run
+
+    def by_kernels(parts: list[Part]) -> Side:
+        return lambda: ours[0].run(Batch.of(parts, ours[0].device), ours[1])
+
+    for count in (1, ANSWERS):
+        answers = [Part([5], CONTEXT - 1, number * 448) for number in range(count)]
+        yield (
+            f"a whole step of {count} answers over {CONTEXT} tokens each, up to their logits",
+            by_torch(answers),
+            by_kernels(answers),
+        )
+    prompt = [Part(list(range(256)), 0, 0)]
+    yield "a whole step of a prompt of 256 tokens", by_torch(prompt), by_kernels(prompt)
+
+
+@contextmanager
+def _torch_alone() -> Iterator[None]:
+    """The engine as it is where kernels read no tensors."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(kernels, "run", return_value=False))
+        stack.enter_context(patch.object(products, "pays", return_value=False))
+        yield
 
 
 def compared(case: Case, rounds: int, passing: Tensor) -> dict[str, float]:
