@@ -65,7 +65,8 @@ class Gains:
         pairs = tuple(self._pair(target, factors) for target, factors in both)
         thin = Thin.of([self._thin_pairs(target, factors) for target, factors in both]) if self._by_kernel else None
         paired: tuple[tuple[PairedWeight, PairedWeight] | None, ...] = ()
-        if self._by_kernel and self._dtype == torch.bfloat16 and pays():
+        even = all(target.inputs % 2 == 0 for target in self._targets)
+        if self._by_kernel and self._dtype == torch.bfloat16 and even and pays():
             paired = tuple(None if pair is None else _paired(pair) for pair in pairs)
             pairs = (None,) * len(pairs)
         return Loaded(self._count, name, pairs, ranks, thin, paired)

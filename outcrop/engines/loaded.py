@@ -46,10 +46,13 @@ class Loaded:
     """`factors` as our own products have them, where those multiply; there are no others then."""
 
     def add(self, target: int, x: Tensor, y: Tensor) -> None:
-        """Add to all rows of y, in place, what the adapter makes of x."""
+        """Add to all rows of y, in place, what the adapter makes of x; RuntimeError for tensors that are not such."""
         if self.paired:
             pair = self.paired[target]
             if pair is not None:
+                # Kernels write by address, whatever lies there.
+                if y.shape != (len(x), pair[1].outputs) or y.dtype != x.dtype or not y.is_contiguous():
+                    raise RuntimeError(f"an adapter does not add to {tuple(y.shape)} in {y.dtype}, or not end to end")
                 pair[1].into(y, pair[0](x), adds=True).run()
             return
         factors = self.factors[target]

@@ -192,6 +192,8 @@ class _Planned:
     def _attend(self, chunks: Sequence[Chunk]) -> None:
         """Let each prompt's attention take its places."""
         at, program = self.at, self._program
+        # A step that fails on the way here leaves some of its own behind.
+        read, self._read = self._read, max(self._read, len(chunks))
         for rule, layers in self._chunks.items():
             keys, values = self._keys[rule]
             for place, chunk in enumerate(chunks):
@@ -212,7 +214,7 @@ class _Planned:
                 program.set(first, 0, keys)
                 program.set(first, 1, values)
                 program.put(second, attending)
-            for place in range(len(chunks), self._read):
+            for place in range(len(chunks), read):
                 program.put([both for layer in layers for both in layer[place]], None)
         self._read = len(chunks)
 
@@ -222,6 +224,8 @@ class _Planned:
         served, others, count = self._served
         if served is thin and others == crowds and (count == rows or not gains.acting):
             return
+        # Set again at the very end: a step that fails on the way here leaves some of its own behind.
+        self._served = object(), max(others, crowds, key=len), 0
         for target, join in enumerate(self._joins):
             x, y = join.x[:rows], join.y[:rows]
             self._program.put([join.thin], None if thin is None else thin.into(target, x, y))

@@ -104,8 +104,12 @@ def visit(context: Any, state: Any, numbers: Any, yields: Any) -> Any:
         to.cbranch(to.icmp_signed("!=", code, nothing), work, after)
         to.position_at_end(work)
         to.atomic_rmw("add", came, _long(1), "seq_cst")
+        # Whoever finds a piece of work taken sees as well that its taker has come: `take` promises no order, and not
+        # all processors keep one.
+        to.fence("release")
         kernel = to.inttoptr(code, ir.FunctionType(ir.VoidType(), [_LONG.as_pointer()]).as_pointer())
         to.call(kernel, [to.inttoptr(numbers, _LONG.as_pointer())])
+        to.fence("acquire")
         to.atomic_rmw("add", went, _long(1), "seq_cst")
         to.branch(wait)
         to.position_at_end(wait)

@@ -95,6 +95,10 @@ def lay_out(rows: Tensor, cut: Cuts, *, turned: bool, paired: bool) -> list[Tens
 def attend(query: Tensor, key: Tensor, value: Tensor, cut: Cuts, scale: float, window: int) -> tuple[Tensor, Tensor]:
     """(heads, T, d) upon (kv heads, T, d): (T, heads, d), and (heads, T) logarithms of rows' sums of weights."""
     heads, rows, width = query.shape
+    if cut.rows != rows or key.shape != value.shape or key.shape[1:] != (rows, width) or heads % len(key):
+        given = [tuple(one.shape) for one in (query, key, value)]
+        # Past them lies anything.
+        raise RuntimeError(f"queries, keys and values {given} do not meet, or not in segments of {cut.rows} rows")
     (keys,) = lay_out(key, cut, turned=True, paired=False)
     (values,) = lay_out(value, cut, turned=False, paired=True)
     found = query.new_empty(rows, heads, width)

@@ -73,7 +73,7 @@ def attend(
     for asked in _UNCARRIED:
         if rest.get(asked) is not None:
             raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")
-    plain = softcap is None and not dropout
+    plain = softcap is None and not dropout and query.shape[3] == value.shape[3]
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     heads = query[0], key[0], value[0]
     kernel = kernel_for(query, key) if plain else None

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,6 +180,76 @@ def test_adapters_join_and_leave(both: Both, request: pytest.FixtureRequest, mon
     alone = Batch.of([Part([7] * 9, 0, 0, loaded[0])], device)
     gained = both.step(alone)[0]
     assert not torch.equal(gained, both.step(Batch.of([Part([7] * 9, 0, 0)], device))[0])
+
+
+@contextmanager
+def failing(name: str, after: int) -> Iterator[None]:
+    """As where memory cannot be had: so many of its calls succeed."""
+    usual, left = getattr(onecall, name), iter(range(after))
+
+    def made(*arguments: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise RuntimeError("no memory")
+        return usual(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onecall, name, made)
+        yield
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_prompts_of_a_step_that_failed_are_not_read_by_the_next(both: Both, after: int) -> None:
+    draw, device = random.Random(7), torch.device("cpu")
+    fill(both)
+    answers = Batch.of(parts_of([5] * 8, draw, [None]), device)
+    both.step(answers)
+    prompts = Batch.of([Part([1, 2, 3], 0, number * ROOM) for number in range(4)], device)
+    with failing("chunk_into", after), pytest.raises(RuntimeError, match="no memory"):
+        both.step(prompts)
+    assert torch.equal(*both.step(answers))
+    assert torch.equal(*both.step(prompts))
+
+
+@pytest.mark.parametrize("after", [1, 6, 13])
+def test_adapters_of_a_step_that_failed_gain_nothing_in_the_next(
+    both: Both, after: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "CROWD", 6)
+    device, config = torch.device("cpu"), KINDS[request.node.callspec.params["both"]]
+    kind = type(AutoModelForCausalLM.from_config(config))
+    first, second = (both.adapter(f"a{seed}", adapter_for(kind, config, seed, 4)) for seed in (1, 2))
+    fill(both)
+    alone = Batch.of([Part([7] * 8, 0, 0, first)], device)
+    both.step(alone)
+    several = Batch.of([Part([7] * 9, 0, ROOM, second), Part([7] * 8, 0, 0, first)], device)
+    with failing("_shares", after), pytest.raises(RuntimeError, match="no memory"):
+        both.step(several)
+    assert torch.equal(*both.step(alone))
+    assert torch.equal(*both.step(Batch.of([Part([7] * 17, 0, 0)], device)))
+
+
+def test_adapters_of_layers_that_read_odd_numbers() -> None:
+    """Which nothing multiplies by pairs: not as one call, and not at all by our own products."""
+    config = LlamaConfig(**{**SHAPE, "intermediate_size": 49})
+    model = AutoModelForCausalLM.from_config(config)
+    lean, kind = LeanModel(model), type(model)
+    loaded = lean.gains.lay_out("odd", adapter_for(kind, config, 1, 4))
+    cache = Cache(2 * ROOM, lean.shapes, lean.dtype, lean.device)
+    with torch.inference_mode():
+        found = [lean.run(Batch.of([Part([7] * 40, 0, 0, one)], lean.device), cache).float() for one in (loaded, None)]
+    assert bool(found[0].isfinite().all())
+    assert not torch.equal(*found)
+
+
+def test_an_adapter_adds_to_what_lies_end_to_end(both: Both, request: pytest.FixtureRequest) -> None:
+    config = KINDS[request.node.callspec.params["both"]]
+    kind = type(AutoModelForCausalLM.from_config(config))
+    loaded = both.adapter("a1", adapter_for(kind, config, 1, 4))
+    x, y = torch.ones(40, 32).bfloat16(), torch.zeros(40, 32).bfloat16()
+    loaded.add(1, x if both.one._width == 8 else x.repeat(1, 2), y)
+    for other in (y.float(), torch.zeros(32, 40).bfloat16().t(), y[:, :31], y[:39]):
+        with pytest.raises(RuntimeError, match="does not add to"):
+            loaded.add(1, x if both.one._width == 8 else x.repeat(1, 2), other)
 
 
 def test_what_is_no_one_call(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import LlamaConfig
 
 from outcrop.kernels import product, segments, segments_back
 from outcrop.train import attention, causal, fused
@@ -180,6 +181,28 @@ def test_heads_lie_as_they_like() -> None:
 def test_other_heads_go_the_usual_way(dtype: torch.dtype, width: int, taken: bool) -> None:
     assert fused.takes(torch.device("cpu"), dtype, width) == taken
     assert not fused.takes(torch.device("cuda"), dtype, width)
+
+
+@pytest.mark.parametrize("short", ["value", "head", "rows"])
+def test_heads_that_do_not_meet_are_refused(short: str) -> None:
+    """They are read by address: past them lies anything."""
+    query, key, value = torch.zeros(4, 12, 64).bfloat16(), torch.zeros(2, 12, 64).bfloat16(), torch.zeros(2, 12, 64)
+    value = (value[..., :32] if short == "value" else value).bfloat16()
+    query = query[:3] if short == "head" else query
+    with pytest.raises(RuntimeError, match="do not meet"):
+        fused.attention(query, key, value, ((13 if short == "rows" else 12, 1),), 0.3)
+
+
+def test_values_of_another_width_go_a_segment_at_a_time() -> None:
+    """As DeepSeek's have it."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, count, 9, width).bfloat16() for count, width in ((4, 64), (4, 64), (4, 32)))
+    module = torch.nn.Module()
+    module.config, module.layer_idx = LlamaConfig(), 0  # type: ignore[assignment]
+    found, _ = attention.attend(module, query, key, value, None, segments=(4, 5))
+    wanted = attention.by_length((query[0], key[0], value[0]), (4, 5), 64**-0.5)
+    assert found.shape == (1, 9, 4, 32)
+    assert torch.equal(found[0], wanted)
 
 
 @pytest.mark.parametrize("extra", [(), ("beyond",)])
