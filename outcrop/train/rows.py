@@ -31,7 +31,8 @@ def gated_back(above: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
     """(T, heads, width) turned by its positions, (T, width); `back`: the other way, as gradients go."""
-    if fused.runs_on(x) and cos.dtype == sin.dtype == x.dtype:
+    even = cos.shape == sin.shape == (x.shape[0], x.shape[2])
+    if fused.runs_on(x) and even and cos.dtype == sin.dtype == x.dtype:
         from outcrop.kernels import passes
 
         return passes.turned(x, cos, sin, back=back)

@@ -94,3 +94,11 @@ def test_no_pass_touches_other_memory(beyond: bool) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in ((-signal.SIGSEGV, -signal.SIGBUS) if beyond else (0,)), done.stderr
     assert done.stdout == ("" if beyond else "done\n")
+
+
+@pytest.mark.parametrize("shape", [(5, 32), (4, 64)])
+def test_angles_that_do_not_meet_their_heads_are_refused(shape: tuple[int, int]) -> None:
+    """They are read by address: past them lies anything."""
+    angles = torch.zeros(shape).bfloat16()
+    with pytest.raises(RuntimeError):
+        rows.turned(torch.zeros(5, 2, 64).bfloat16(), angles, angles)
