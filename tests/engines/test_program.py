@@ -16,7 +16,8 @@ def chain(one: Tensor, other: Tensor) -> list[Call]:
     """Every row of a stage reads all rows of the one before, and writes over those of the one before that."""
     where = torch.tensor([[0, ROWS]] * ROWS)
     # One for all stages, as a step's layers have it.
-    scratch = scratch_for(THREADS, 1, (one.view(1, ROWS, WIDTH), one.view(1, ROWS, WIDTH)), ROWS)
+    threads = max(THREADS, torch.get_num_threads())
+    scratch = scratch_for(threads, 1, (one.view(1, ROWS, WIDTH), one.view(1, ROWS, WIDTH)), ROWS)
     calls = []
     for _ in range(STAGES):
         seen = one.view(1, ROWS, WIDTH)
