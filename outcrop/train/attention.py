@@ -73,10 +73,12 @@ def attend(
     for asked in _UNCARRIED:
         if rest.get(asked) is not None:
             raise OutcropError(f"{name} asks for {asked} in its attention, so segments cannot be packed")
-    plain = softcap is None and not dropout and query.shape[3] == value.shape[3]
+    plain = softcap is None and not dropout
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     heads = query[0], key[0], value[0]
     kernel = kernel_for(query, key) if plain else None
+    # What a CPU has of our own takes values that are as wide as queries.
+    plain = plain and query.shape[3] == value.shape[3]
     if kernel is not None:
         found = varlen.attention(heads, segments, scale, shared, window=sliding_window, by=kernel)
     elif plain and fused.takes(query.device, query.dtype, query.shape[3]):
