@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     """Longest training time that a crash may cost."""
 
     engine_threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of an engine process; 0: all cores, but one where a small model makes answers only."""
+    """Threads of an engine process; 0 means one a core."""
 
     on_demand_wait_seconds: Annotated[float, Field(ge=0)] = 50.0
     """How long a call waits for its model to load; boto3 itself waits 60 s for an answer."""

@@ -18,7 +18,6 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import torch
 
@@ -28,7 +27,6 @@ from outcrop.engines.http import EngineHttp
 from outcrop.engines.models import WAYS, NotLean
 from outcrop.engines.post import Post
 from outcrop.engines.text import TextEngine
-from outcrop.engines.threads import Threads
 from outcrop.engines.trunk import Trunk
 from outcrop.errors import OutcropError
 from outcrop.kernels import native
@@ -37,9 +35,6 @@ from outcrop.records import Prompt
 from outcrop.sources import memory
 from outcrop.sources.look import look
 from outcrop.weights import choose_dtype, load_config, load_model, require_steps
-
-SMALL: Final = 100_000_000
-"""Parameters under which a step of answers alone gets one core: the others carry those answers to their callers."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -52,7 +47,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--ready", type=Path, required=True, help="file to write once it serves")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument("--threads", type=int, default=0, help="0: all cores, or one where a small model answers")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--running", type=int, default=64, help="sequences that run at once")
     parser.add_argument("--waiting", type=int, default=256, help="requests kept beyond those")
     parser.add_argument("--step-tokens", type=int, default=0, help="rows that a step reads; 0: by the device")
@@ -66,6 +61,7 @@ def load(options: argparse.Namespace) -> TextEngine:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
     device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         dtype = choose_dtype(load_config(options.weights), options.dtype, device)
@@ -73,10 +69,7 @@ def load(options: argparse.Namespace) -> TextEngine:
         memory.require_serving(seen, str(options.weights), dtype.itemsize, memory.here())
     engine = _fastest(options, device) if options.way == "auto" else _over(options, device, options.way)
     print(f"{options.weights} runs {engine.way}{engine.why and f': {engine.why}'}", file=sys.stderr)
-    cores = len(os.sched_getaffinity(0))
-    small = engine.parameters < SMALL
-    engine.threads = Threads(options.threads or cores, options.threads or (1 if small else cores))
-    if engine.threads.prompts > 1 and not native.threaded():
+    if torch.get_num_threads() > 1 and not native.threaded():
         print("no OpenMP was found beside torch: kernels run on one core", file=sys.stderr)
     outputs: list[str | None] = []
     engine.submit(options.name, Prompt("a", max_tokens=1, temperature=0), lambda output: outputs.append(output.failure))

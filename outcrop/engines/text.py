@@ -32,7 +32,6 @@ from outcrop.engines.sequence import (
     Sequence,
     UnknownModel,
 )
-from outcrop.engines.threads import Threads
 from outcrop.errors import OutcropError
 from outcrop.lora import LoraAdapter
 from outcrop.records import Prompt
@@ -65,8 +64,6 @@ class TextEngine:
         way: str = "auto",
     ) -> None:
         self.name = name
-        self.threads: Threads | None = None
-        """How many cores its steps get; None: as many as torch was told."""
         self.parameters = count_parameters(model)
         self.after_step: Callable[[], None] = lambda: None
         """Called on the engine's thread when its requests have been told what a pass gave them."""
@@ -222,8 +219,6 @@ class TextEngine:
     def _run(self, parts: dict[Sequence, Part]) -> None:
         """One pass. Where it fails each sequence is tried alone, so that a fault ends the one that brings it."""
         batch = Batch.of(list(parts.values()), self._model.device)
-        if self.threads is not None:
-            self.threads.begin(batch.rows)
         try:
             with torch.inference_mode():
                 logits = self._model.run(batch, self._cache)
