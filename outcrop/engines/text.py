@@ -35,7 +35,7 @@ from outcrop.engines.sequence import (
 from outcrop.errors import OutcropError
 from outcrop.lora import LoraAdapter
 from outcrop.records import Prompt
-from outcrop.weights import context_length, count_parameters
+from outcrop.weights import context_length
 
 STEP_TOKENS: Final = {"cpu": 256, "cuda": 2048}
 """Rows of one step, by device: a step of prompts alone takes some 30 ms for 40M parameters on one core, and twice as
@@ -64,7 +64,6 @@ class TextEngine:
         way: str = "auto",
     ) -> None:
         self.name = name
-        self.parameters = count_parameters(model)
         self.after_step: Callable[[], None] = lambda: None
         """Called on the engine's thread when its requests have been told what a pass gave them."""
         self._encoder = encoder
