@@ -305,8 +305,8 @@ class TrainSpec:
     """Optimizer steps that `learning_rate` suits; None: any number."""
 
 
-MOST_MORE: Final = 2.5
-"""Times its rate that a run takes at most for being short: of 300 examples more did worse."""
+MOST_MORE: Final = 5 / 3
+"""Times its rate that a run takes at most for being short: with more, runs of a few steps come apart."""
 
 
 def rate_over(rate: float, suited: int | None, steps: int) -> float:
