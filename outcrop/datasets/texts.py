@@ -140,6 +140,8 @@ def figures(texts: Texts) -> Figures:
         none = np.empty(0, np.int64)
         return Figures(none, none, none, none.astype(np.uint64), none.astype(np.uint64), np.empty((0, 2), np.int64))
     blank = blanks(texts.data, texts.starts, texts.lengths)
+    # A line may name its members in any order; they are told in the format's.
+    blank = blank[np.lexsort((texts.slots[blank], texts.lines[blank]))]
     return Figures(
         lines=texts.lines[heads],
         given=_sums(np.where(learnt, 0, characters), heads),

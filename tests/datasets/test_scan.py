@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from outcrop.datasets.check import check_file, read_records
@@ -35,6 +35,7 @@ def test_a_quick_reader_answers_as_the_strict_one(file: tuple[str, list[bytes]])
 
 
 @given(FILES)
+@example(("prompt-completion", [b'{"prompt": "a", "completion": "a"}'] * 3 + [b'{"completion": " ", "prompt": " "}']))
 @settings(max_examples=300, deadline=None)
 def test_a_block_is_judged_as_its_lines_are(file: tuple[str, list[bytes]]) -> None:
     form, lines = file
