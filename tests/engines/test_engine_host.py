@@ -73,10 +73,8 @@ def events(response: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def roomy(folder: Path) -> Iterator[Host]:
     """A model with room for answers of thousands of tokens: seconds of work, for a caller to walk away from."""
-    folder = tmp_path_factory.mktemp("host")
     weights = write_llama(folder / "weights")
     config = json.loads((weights / "config.json").read_text())
     (weights / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4000, "eos_token_id": None}))
@@ -85,6 +83,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     yield host
     host.client.close()
     host.close()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    yield from roomy(tmp_path_factory.mktemp("host"))
 
 
 def test_ready_tells_port_and_pid_and_models_are_listed(host: Host) -> None:

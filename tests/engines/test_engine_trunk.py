@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.test_engine_host import KEY, Host
-from tests.engines.tiny import write_llama
+from tests.engines.test_engine_host import KEY, Host, roomy
 
 LONG = {"model": "base", "prompt": "a", "max_tokens": 3900, "temperature": 0}
 SHORT = {"model": "base", "prompt": "the order", "max_tokens": 8, "temperature": 0}
@@ -18,16 +17,7 @@ SHORT = {"model": "base", "prompt": "the order", "max_tokens": 8, "temperature":
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A model with room for answers of thousands of tokens: seconds of work, for a caller to walk away from."""
-    folder = tmp_path_factory.mktemp("trunk")
-    weights = write_llama(folder / "weights")
-    config = json.loads((weights / "config.json").read_text())
-    (weights / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4000, "eos_token_id": None}))
-    (weights / "generation_config.json").unlink()
-    host = Host(weights, folder, "--running", "4").wait()
-    yield host
-    host.client.close()
-    host.close()
+    yield from roomy(tmp_path_factory.mktemp("trunk"))
 
 
 class Server:
