@@ -16,7 +16,8 @@ from torch import Tensor
 from outcrop.kernels.native import THREAD, UNIT, Call, Kernel, as_float, bits, floats, halves, real, take, words
 from outcrop.kernels.numbers import exp, kept, ordered
 from outcrop.kernels.product import supported
-from outcrop.kernels.tile import LANES, MANY, WIDE, exact
+from outcrop.kernels.tile import MANY, WIDE, exact
+from outcrop.kernels.vectors import LANES
 
 BLOCK: Final = 32
 """Rows of a head that a thread takes at a time."""

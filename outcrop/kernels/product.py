@@ -13,7 +13,8 @@ from numba import carray
 from torch import Tensor
 
 from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, halves, processor, take
-from outcrop.kernels.tile import LANES, Kind, whole
+from outcrop.kernels.tile import Kind, whole
+from outcrop.kernels.vectors import LANES
 
 BESIDE: Final = 2
 """Vectors of a tile, whose numbers lie beside each other: eight rows of two keep all registers at work."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from outcrop.kernels.native import FAST, THREAD, UNIT, Kernel, as_float, bits, floats, halves, longs, real, take, words
 from outcrop.kernels.numbers import exp, kept, ordered
 from outcrop.kernels.strip import HEIGHT, WIDE, crossed, fresh, paired
-from outcrop.kernels.tile import LANES
+from outcrop.kernels.vectors import LANES
 
 BLOCK: Final = 64
 """Rows of a segment that are taken together, and keys."""

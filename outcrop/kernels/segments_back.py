@@ -31,7 +31,7 @@ from outcrop.kernels.segments import (
     weighed,
 )
 from outcrop.kernels.strip import HEIGHT, WIDE, added, fresh, paired
-from outcrop.kernels.tile import LANES
+from outcrop.kernels.vectors import LANES
 
 PAIRS: Final = BLOCK // 2
 

@@ -11,36 +11,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from outcrop.kernels import vectors
 from outcrop.kernels.native import LINE, prefetch
-
-LANES: Final = 16
-"""Columns of a vector."""
+from outcrop.kernels.vectors import LANES
 
 VECTORS: Final = 4
 """Vectors beside each other: so many loads share each number of a row."""
 
 WIDE: Final = LANES * VECTORS
 """Columns of a tile."""
-
-_LONG, _WORD, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
-_FLOATS, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
-_SHORTS = ir.VectorType(ir.IntType(16), LANES)
-
-
-class _BFloat(ir.Type):
-    """LLVM's bfloat, for which llvmlite has no class."""
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
-
-
-_PAIRS, _HALVES = ir.VectorType(_BFloat(), 2 * LANES), ir.VectorType(_BFloat(), LANES)
 
 
 class _Writer:
@@ -62,22 +41,22 @@ class _Writer:
         before, loop, after = to.block, to.append_basic_block("pairs"), to.append_basic_block("through")
         to.branch(loop)
         to.position_at_end(loop)
-        pair = to.phi(_LONG)
-        pair.add_incoming(self._long(0), before)
-        sums = [[to.phi(_FLOATS) for _ in range(kind.vectors)] for _ in range(kind.height)]
-        along = to.mul(pair, self._long(LINE * kind.beside))
+        pair = to.phi(vectors.LONG)
+        pair.add_incoming(vectors.long(0), before)
+        sums = [[to.phi(vectors.FLOATS) for _ in range(kind.vectors)] for _ in range(kind.height)]
+        along = to.mul(pair, vectors.long(LINE * kind.beside))
         near = to.add(ahead, to.mul(pair, pace))
         to.call(*prefetch(to, near))
         if kind.beside > 1:
-            to.call(*prefetch(to, to.add(near, to.ashr(pace, self._long(1)))))
-        columns = [self._load(to.add(one, along), _WORDS, 4) for one in weights]
+            to.call(*prefetch(to, to.add(near, to.ashr(pace, vectors.long(1)))))
+        columns = [vectors.load(to, to.add(one, along), vectors.WORDS, 4) for one in weights]
         for row, read, begins in zip(sums, reads, begun, strict=True):
-            numbers = self._spread(self._load(to.add(read, to.shl(pair, self._long(2))), _WORD, 2))
+            numbers = vectors.spread(to, vectors.load(to, to.add(read, to.shl(pair, vectors.long(2))), vectors.WORD, 2))
             for total, column, begin in zip(row, columns, begins, strict=True):
-                added = self._product(total, numbers, column)
+                added = vectors.product(to, total, numbers, column)
                 total.add_incoming(begin, before)
                 total.add_incoming(added, loop)
-        following = to.add(pair, self._long(1))
+        following = to.add(pair, vectors.long(1))
         pair.add_incoming(following, loop)
         to.cbranch(to.icmp_signed("<", following, pairs), loop, after)
         to.position_at_end(after)
@@ -85,57 +64,32 @@ class _Writer:
             for vector, total in enumerate(row):
                 # What a phi was given last is what it stands for here.
                 last = total.incomings[1][0]
-                size, kept, made = (2, _HALVES, self._rounded(last)) if kind.rounds else (4, _FLOATS, last)
-                place = to.add(there, self._long(size * LANES * vector))
-                to.store(made, to.inttoptr(place, kept.as_pointer())).align = size
+                size, made = (2, vectors.rounded(to, last)) if kind.rounds else (4, last)
+                vectors.store(to, made, to.add(there, vectors.long(size * LANES * vector)), size)
 
     def _begun(self, writes: list[Any], bias: Any) -> list[list[Any]]:
         """What sums begin with, by row and vector."""
-        to, vectors = self._to, range(self._kind.vectors)
+        to, count = self._to, self._kind.vectors
         if not self._kind.adds:
-            alike = [self._load(to.add(bias, self._long(4 * LANES * vector)), _FLOATS, 4) for vector in vectors]
+            places = self.places(bias, vectors.long(4 * LANES), count)
+            alike = [vectors.load(to, place, vectors.FLOATS, 4) for place in places]
             return [alike for _ in writes]
-        there = [
-            [self._load(to.add(row, self._long(2 * LANES * vector)), _SHORTS, 2) for vector in vectors]
-            for row in writes
-        ]
-        sixteen = ir.Constant(_WORDS, [16] * LANES)
-        return [[to.bitcast(to.shl(to.zext(one, _WORDS), sixteen), _FLOATS) for one in row] for row in there]
+        return [[self._widened(place) for place in self.places(row, vectors.long(2 * LANES), count)] for row in writes]
+
+    def _widened(self, place: Any) -> Any:
+        """The float32 of what lies there as bfloat16."""
+        to = self._to
+        wide = to.zext(vectors.load(to, place, vectors.SHORTS, 2), vectors.WORDS)
+        return to.bitcast(to.shl(wide, ir.Constant(vectors.WORDS, [16] * LANES)), vectors.FLOATS)
 
     def places(self, first: Any, step: Any, count: int, last: Any = None) -> list[Any]:
         """Addresses one step behind the other; last: those beyond so many are the last one's."""
         to = self._to
-        numbers = [self._long(number) for number in range(count)]
+        numbers = [vectors.long(number) for number in range(count)]
         if last is not None:
-            end = to.sub(last, self._long(1))
+            end = to.sub(last, vectors.long(1))
             numbers = [to.select(to.icmp_signed("<", number, end), number, end) for number in numbers]
         return [to.add(first, to.mul(number, step)) for number in numbers]
-
-    def _load(self, address: Any, kind: Any, align: int) -> Any:
-        loaded = self._to.load(self._to.inttoptr(address, kind.as_pointer()))
-        loaded.align = align
-        return loaded
-
-    def _spread(self, pair: Any) -> Any:
-        """One pair of numbers in every lane."""
-        none = ir.Constant(_WORDS, ir.Undefined)
-        single = self._to.insert_element(none, pair, ir.Constant(_WORD, 0))
-        return self._to.shuffle_vector(single, none, ir.Constant(_WORDS, [0] * LANES))
-
-    def _product(self, total: Any, left: Any, right: Any) -> Any:
-        function = self._named("llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS, [_FLOATS, _PAIRS, _PAIRS])
-        return self._to.call(function, [total, self._to.bitcast(left, _PAIRS), self._to.bitcast(right, _PAIRS)])
-
-    def _rounded(self, total: Any) -> Any:
-        return self._to.call(self._named("llvm.x86.avx512bf16.cvtneps2bf16.512", _HALVES, [_FLOATS]), [total])
-
-    def _named(self, name: str, result: Any, arguments: list[Any]) -> Any:
-        module = self._to.module
-        return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
-
-    @staticmethod
-    def _long(number: int) -> Any:
-        return ir.Constant(_LONG, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +125,7 @@ def whole(kind: Kind) -> Any:
             x, x_step, weight, pairs, found, step, bias, ahead, pace = arguments
             writer = _Writer(builder, kind)
             reads, writes = writer.places(x, x_step, kind.height), writer.places(found, step, kind.height)
-            weights = writer.places(weight, ir.Constant(_LONG, LINE), kind.vectors)
+            weights = writer.places(weight, ir.Constant(vectors.LONG, LINE), kind.vectors)
             writer.write(reads, weights, pairs, writes, bias, ahead, pace)
             return context.get_dummy_value()
 
@@ -200,7 +154,7 @@ def ragged(kind: Kind) -> Any:
             reads = writer.places(x, x_step, kind.height, rows)
             writes = writer.places(found, step, kind.height, rows)
             weights = writer.places(weight, block, kind.vectors)
-            writer.write(reads, weights, pairs, writes, bias, ahead, ir.Constant(_LONG, LINE))
+            writer.write(reads, weights, pairs, writes, bias, ahead, ir.Constant(vectors.LONG, LINE))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 10), generate
