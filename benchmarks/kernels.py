@@ -32,6 +32,7 @@ from outcrop.engines.lean import LeanModel
 from outcrop.kernels import attention, chunk, rows
 from outcrop.kernels.peaks import peaks
 from outcrop.kernels.product import PairedWeight, supported
+from outcrop.kernels.rule import Rule
 
 RESULT: Final = Path(__file__).parent / "results" / "kernels.json"
 HIDDEN, INNER, VOCABULARY, LAYERS = 512, 1536, 32_001, 8
@@ -89,7 +90,7 @@ def _attending(drawn: Callable[..., Tensor]) -> Iterator[Case]:
     yield (
         f"attention of {ANSWERS} answers over {CONTEXT} tokens each",
         by_torch,
-        lambda: attention.attend(query, (keys, values), where, CONTEXT, scale=WIDTH**-0.5, cap=None),
+        lambda: attention.attend(query, (keys, values), where, CONTEXT, Rule(WIDTH**-0.5)),
     )
     if not supported():
         return
@@ -98,7 +99,7 @@ def _attending(drawn: Callable[..., Tensor]) -> Iterator[Case]:
     yield (
         f"attention of a prompt of {PROMPT} tokens",
         lambda: scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True),
-        lambda: chunk.attend(asked, (keys, values), 0, 0, scale=WIDTH**-0.5, cap=None, window=None),
+        lambda: chunk.attend(asked, (keys, values), 0, 0, Rule(WIDTH**-0.5)),
     )
 
 

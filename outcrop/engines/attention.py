@@ -4,7 +4,6 @@ Knows a batch, a layer's two tensors and the numbers of an attention; nothing of
 carried out; whatever else an architecture asks of its attention must be refused by whoever calls.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -16,6 +15,7 @@ from outcrop.engines.batch import Batch, Chunk
 from outcrop.kernels.attention import attend as single_rows
 from outcrop.kernels.chunk import attend as several_rows
 from outcrop.kernels.chunk import fits as several_fit
+from outcrop.kernels.rule import Rule
 from outcrop.precision import products_of
 
 BLOCK: Final = 128
@@ -23,17 +23,6 @@ BLOCK: Final = 128
 
 Layer = tuple[Tensor, Tensor]
 """A layer's keys and values in the cache: (kv heads, places, d) each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a layer attends."""
-
-    scale: float
-    window: int | None = None
-    """Tokens that a row sees, itself included; None: all before it."""
-    cap: float | None = None
-    """Scores are bent by cap * tanh(score / cap)."""
 
 
 def keep(batch: Batch, layer: Layer, key: Tensor, value: Tensor) -> None:
@@ -60,7 +49,7 @@ def _singles(batch: Batch, layer: Layer, rule: Rule, query: Tensor) -> Tensor:
     """One row a sequence: the heads that share keys are the rows of one product."""
     if kernels.run(query.device, query.dtype):
         where, longest = batch.seen(rule.window)
-        return single_rows(query, layer, where, longest, scale=rule.scale, cap=rule.cap)
+        return single_rows(query, layer, where, longest, rule)
     grouped = query.view(query.shape[0], layer[0].shape[0], -1, query.shape[2])
     return _gathered(batch, layer, rule, grouped).flatten(1, 2)
 
@@ -88,7 +77,7 @@ def _chunk(batch: Batch, chunk: Chunk, layer: Layer, rule: Rule, query: Tensor) 
     """Several rows of one sequence."""
     if kernels.run(query.device, query.dtype) and several_fit(query):
         rows = query[chunk.row : chunk.row + chunk.length]
-        return several_rows(rows, layer, chunk.place, chunk.start, scale=rule.scale, cap=rule.cap, window=rule.window)
+        return several_rows(rows, layer, chunk.place, chunk.start, rule)
     end = chunk.start + chunk.length
     first = 0 if rule.window is None else max(0, chunk.start + 1 - rule.window)
     k, v = (one.narrow(1, chunk.place + first, end - first).unsqueeze(0) for one in layer)

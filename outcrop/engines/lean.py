@@ -15,13 +15,14 @@ from outcrop import kernels
 from outcrop.engines import plain
 from outcrop.engines.adapters import Gains
 from outcrop.engines.attention import Layer as Kept
-from outcrop.engines.attention import Rule, attend
+from outcrop.engines.attention import attend
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.loaded import Target
 from outcrop.engines.onecall import OneCall, Parts
 from outcrop.engines.products import Product
 from outcrop.kernels import rows
+from outcrop.kernels.rule import Rule
 
 KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 

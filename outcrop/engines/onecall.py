@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from outcrop.engines.adapters import Gains
-from outcrop.engines.attention import Rule
 from outcrop.engines.batch import Batch, Chunk
 from outcrop.engines.cache import Cache
 from outcrop.engines.loaded import Group
@@ -23,6 +22,7 @@ from outcrop.kernels.chunk import attend_into as chunk_into
 from outcrop.kernels.native import Call
 from outcrop.kernels.product import PairedWeight
 from outcrop.kernels.program import Program
+from outcrop.kernels.rule import Rule
 
 MOST: Final = 1024
 """Rows of a step beyond which nothing is gained."""
@@ -168,9 +168,7 @@ class _Planned:
 
     def _attention(self, rule: Rule, kept: tuple[Tensor, Tensor]) -> None:
         at, where, scratch = self.at, self.at.where[rule.window], self._scratch
-        single = attend_into(
-            at.seen, at.query, kept, where, self.reach, scale=rule.scale, cap=rule.cap, scratch=scratch
-        )
+        single = attend_into(at.seen, at.query, kept, where, self.reach, rule, scratch)
         self._singles.append(len(self._calls))
         self._calls.append(single)
         begin = len(self._calls)
@@ -199,16 +197,8 @@ class _Planned:
             for place, chunk in enumerate(chunks):
                 rows = slice(chunk.row, chunk.row + chunk.length)
                 # Laid out and attended to layer after layer, by the same memory.
-                laying, attending = chunk_into(
-                    at.seen[rows],
-                    at.query[rows],
-                    self.cache.layers[0],
-                    chunk.place,
-                    chunk.start,
-                    scale=rule.scale,
-                    cap=rule.cap,
-                    window=rule.window,
-                )
+                seen, asked, kept = at.seen[rows], at.query[rows], self.cache.layers[0]
+                laying, attending = chunk_into(seen, asked, kept, chunk.place, chunk.start, rule)
                 first, second = ([layer[place][side] for layer in layers] for side in range(2))
                 program.put(first, laying)
                 program.set(first, 0, keys)

@@ -10,11 +10,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from outcrop.engines.attention import Rule, attend, keep
+from outcrop.engines.attention import attend, keep
 from outcrop.engines.batch import Batch
 from outcrop.engines.cache import Cache, LayerShape
 from outcrop.engines.linears import Linears
 from outcrop.errors import OutcropError
+from outcrop.kernels.rule import Rule
 from outcrop.weights import context_length, steady_length, window_of
 
 NAME: Final = "outcrop_rows"

@@ -14,20 +14,19 @@ from torch import Tensor
 
 from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, bits, fetch, floats, halves, longs, real, take
 from outcrop.kernels.numbers import exp, kept, read
+from outcrop.kernels.rule import Rule
 
 
-def attend(
-    query: Tensor, layer: tuple[Tensor, Tensor], where: Tensor, longest: int, *, scale: float, cap: float | None
-) -> Tensor:
+def attend(query: Tensor, layer: tuple[Tensor, Tensor], where: Tensor, longest: int, rule: Rule) -> Tensor:
     """query (rows, heads, d) over keys (kv heads, places, d) and values (kv heads, places, e): (rows, heads, e).
 
     where (rows, 2), int64: the first place that a row sees, and how many; none sees more than `longest`. All tensors
-    are of one dtype, float32 or bfloat16, and lie as written; sums are float32. cap: scores are bent by
-    cap * tanh(score / cap).
+    are of one dtype, float32 or bfloat16, and lie as written; sums are float32. The rule's window is not asked: it is
+    what `where` says.
     """
     query = query.contiguous()
     found = query.new_empty(*query.shape[:2], layer[1].shape[2])
-    attend_into(found, query, layer, where, longest, scale=scale, cap=cap).run()
+    attend_into(found, query, layer, where, longest, rule).run()
     return found
 
 
@@ -37,9 +36,7 @@ def attend_into(
     layer: tuple[Tensor, Tensor],
     where: Tensor,
     longest: int,
-    *,
-    scale: float,
-    cap: float | None,
+    rule: Rule,
     scratch: Tensor | None = None,
 ) -> Call:
     """The same, to be run later, its answer written to `found`; scratch: as `scratch_for` makes it, to be shared."""
@@ -63,8 +60,8 @@ def attend_into(
             kv,
             places,
             longest,
-            bits(scale),
-            bits(cap or 0.0),
+            bits(rule.scale),
+            bits(rule.cap or 0.0),
         ),
         (query, keys, values, found, where, scratch),
         rows_at=6,

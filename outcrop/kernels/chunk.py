@@ -16,6 +16,7 @@ from torch import Tensor
 from outcrop.kernels.native import THREAD, UNIT, Call, Kernel, as_float, bits, floats, halves, real, take, words
 from outcrop.kernels.numbers import exp, kept, ordered
 from outcrop.kernels.product import supported
+from outcrop.kernels.rule import Rule
 from outcrop.kernels.tile import MANY, WIDE, exact
 from outcrop.kernels.vectors import LANES
 
@@ -30,38 +31,21 @@ def fits(query: Tensor) -> bool:
     return query.dtype == torch.bfloat16 and query.shape[2] % 2 == 0 and supported()
 
 
-def attend(
-    query: Tensor,
-    layer: tuple[Tensor, Tensor],
-    place: int,
-    before: int,
-    *,
-    scale: float,
-    cap: float | None,
-    window: int | None,
-) -> Tensor:
+def attend(query: Tensor, layer: tuple[Tensor, Tensor], place: int, before: int, rule: Rule) -> Tensor:
     """query (rows, heads, d) upon the keys and values (kv heads, places, d and e) of one sequence: (rows, heads, e).
 
     Its stretch begins at `place`; `before` tokens of it precede the rows, whose own follow there. A row sees all up to
-    itself, or as many as the window has. cap: scores are bent by cap * tanh(score / cap).
+    itself, or as many as the rule's window has.
     """
     query = query.contiguous()
     found = query.new_empty(*query.shape[:2], layer[1].shape[2])
-    for call in attend_into(found, query, layer, place, before, scale=scale, cap=cap, window=window):
+    for call in attend_into(found, query, layer, place, before, rule):
         call.run()
     return found
 
 
 def attend_into(
-    found: Tensor,
-    query: Tensor,
-    layer: tuple[Tensor, Tensor],
-    place: int,
-    before: int,
-    *,
-    scale: float,
-    cap: float | None,
-    window: int | None,
+    found: Tensor, query: Tensor, layer: tuple[Tensor, Tensor], place: int, before: int, rule: Rule
 ) -> tuple[Call, Call]:
     """The same, to be run later, its answer written to `found`: laying out, whose first two numbers say where keys and
     values are, and attention.
@@ -70,7 +54,7 @@ def attend_into(
     rows, heads, width = query.shape
     kv, places, wide = values.shape
     # What no row sees is not laid out; tiles begin at multiples of their columns.
-    first = 0 if window is None else max(0, before + 1 - window) // WIDE * WIDE
+    first = 0 if rule.window is None else max(0, before + 1 - rule.window) // WIDE * WIDE
     count = -(-(before + rows - first) // WIDE) * WIDE
     columns = -(-wide // WIDE) * WIDE
     laid_keys = query.new_empty(kv * count * width)
@@ -106,9 +90,9 @@ def attend_into(
         columns,
         count,
         before - first,
-        0 if window is None else window,
-        bits(scale),
-        bits(cap or 0.0),
+        0 if rule.window is None else rule.window,
+        bits(rule.scale),
+        bits(rule.cap or 0.0),
     )
     return (
         Call(_layer_out(), min(threads, 2 * kv), laying, (keys, values, laid_keys, laid_values)),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from outcrop.kernels import DTYPES, attention, chunk, peaks, product, rows
+from outcrop.kernels.rule import Rule
 from outcrop.kernels.thin import Thin, ThinRows
 
 PAGE = mmap.PAGESIZE
@@ -65,7 +66,7 @@ def single_rows(put: Made, dtype: torch.dtype, many: bool) -> list[Tensor]:
     heads, kv, width, wide, places = (6, 2, 24, 33, 131) if many else (1, 1, 3, 1, 1)
     layer = put(kv, places, width), put(kv, places, wide)
     where = torch.tensor([[0, places], [places - 1, 1]])
-    return [attention.attend(put(2, heads, width), layer, put(of=where), places, scale=0.3, cap=3.0 if many else None)]
+    return [attention.attend(put(2, heads, width), layer, put(of=where), places, Rule(0.3, cap=3.0 if many else None))]
 
 
 def several_rows(put: Made, dtype: torch.dtype, many: bool) -> list[Tensor]:
@@ -77,7 +78,7 @@ def several_rows(put: Made, dtype: torch.dtype, many: bool) -> list[Tensor]:
     for count, before, window in ((70, 65, None), (33, 100, 5), (1, 0, 1), (3, 64, None)):
         layer = put(kv, 7 + count + before, width), put(kv, 7 + count + before, wide)
         query = put(count, heads, width)
-        found.append(chunk.attend(query, layer, 7, before, scale=0.3, cap=2.0 if many else None, window=window))
+        found.append(chunk.attend(query, layer, 7, before, Rule(0.3, window, 2.0 if many else None)))
     return found
 
 

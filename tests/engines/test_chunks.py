@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from outcrop.engines import attention
-from outcrop.engines.attention import Rule, attend, keep
+from outcrop.engines.attention import attend, keep
 from outcrop.engines.batch import Batch, Part
+from outcrop.kernels.rule import Rule
 
 CPU = torch.device("cpu")
 

@@ -16,6 +16,7 @@ from outcrop.kernels import DTYPES, chunk, rows
 from outcrop.kernels.attention import attend
 from outcrop.kernels.peaks import peaks
 from outcrop.kernels.product import PairedWeight, supported
+from outcrop.kernels.rule import Rule
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 2**-8}
 """Of a number's size: rounding in float32, and once to bfloat16."""
@@ -46,7 +47,7 @@ def test_single_rows_attend(dtype: torch.dtype, shape: tuple[int, int, int, int]
     keys, values = (torch.randn(kv, 1000, size).to(dtype) for size in (width, wide))
     firsts = [900, 0, 500, 20, 100, 301]
     where = torch.tensor([firsts, counts]).t().contiguous()
-    found = attend(query, (keys, values), where, max(counts), scale=width**-0.5, cap=cap)
+    found = attend(query, (keys, values), where, max(counts), Rule(width**-0.5, cap=cap))
     for row, (first, count) in enumerate(zip(firsts, counts, strict=True)):
         seen = slice(first, first + count)
         k, v = (one[:, seen].double().repeat_interleave(heads // kv, 0) for one in (keys, values))
@@ -70,7 +71,7 @@ def test_chunks_attend(
     keys, values = (torch.full((kv, end + 80, size), math.nan).bfloat16() for size in (width, wide))
     for one in (keys, values):
         one[:, place : place + end] = torch.randn(kv, end, one.shape[2]).bfloat16()
-    found = chunk.attend(query, (keys, values), place, before, scale=width**-0.5, cap=cap, window=window)
+    found = chunk.attend(query, (keys, values), place, before, Rule(width**-0.5, window, cap))
     k, v = (one[:, place : place + end].double().repeat_interleave(heads // kv, 0) for one in (keys, values))
     scores = torch.einsum("qhd,hkd->hqk", query.double(), k) * width**-0.5
     scores = scores if cap is None else cap * torch.tanh(scores / cap)
@@ -83,7 +84,7 @@ def test_chunks_attend(
 def test_keys_far_apart_neither_overflow_nor_vanish() -> None:
     keys = torch.tensor([300.0, -300.0, 299.0])[None, :, None].expand(1, 3, 16).contiguous()
     values = torch.eye(3)[None]
-    found = attend(torch.ones(1, 1, 16), (keys, values), torch.tensor([[0, 3]]), 3, scale=1 / 16, cap=None)
+    found = attend(torch.ones(1, 1, 16), (keys, values), torch.tensor([[0, 3]]), 3, Rule(1 / 16))
     assert torch.allclose(found[0, 0], torch.tensor([1.0, 0.0, -1.0]).softmax(-1).new_tensor([0.731059, 0, 0.268941]))
 
 
@@ -91,7 +92,7 @@ def test_what_is_no_number_stays_none() -> None:
     for dtype in DTYPES:
         query, keys = torch.ones(1, 1, 8, dtype=dtype), torch.ones(1, 2, 8, dtype=dtype)
         keys[0, 1, 3] = float("nan")
-        found = attend(query, (keys, torch.ones_like(keys)), torch.tensor([[0, 2]]), 2, scale=1.0, cap=None)
+        found = attend(query, (keys, torch.ones_like(keys)), torch.tensor([[0, 2]]), 2, Rule(1.0))
         assert bool(found.isnan().all())
         hidden = torch.full((1, 8), float("nan"), dtype=dtype)
         assert bool(rows.norm(hidden, None, torch.ones(8, dtype=dtype), 1e-6).isnan().all())

@@ -6,6 +6,7 @@ from torch import Tensor
 from outcrop.kernels.attention import attend_into, scratch_for
 from outcrop.kernels.native import Call
 from outcrop.kernels.program import Program
+from outcrop.kernels.rule import Rule
 
 ROWS, WIDTH, STAGES = 37, 16, 40
 THREADS = 5
@@ -21,7 +22,7 @@ def chain(one: Tensor, other: Tensor) -> list[Call]:
     calls = []
     for _ in range(STAGES):
         seen = one.view(1, ROWS, WIDTH)
-        calls.append(attend_into(other, one, (seen, seen), where, ROWS, scale=3.0, cap=None, scratch=scratch))
+        calls.append(attend_into(other, one, (seen, seen), where, ROWS, Rule(3.0), scratch))
         one, other = other, one
     return calls
 
