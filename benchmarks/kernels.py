@@ -56,12 +56,12 @@ def cases() -> Iterator[Case]:
     yield from _attending(drawn)
     for count in (1, 16, 64, 256):
         yield _products(drawn, count)
-    hidden, added, weight = drawn(ANSWERS, HIDDEN), drawn(ANSWERS, HIDDEN), drawn(HIDDEN)
+    hidden, added, by = drawn(ANSWERS, HIDDEN), drawn(ANSWERS, HIDDEN), rows.Norm(drawn(HIDDEN), 1e-6)
     both, logits = drawn(ANSWERS, 2 * INNER), drawn(ANSWERS, VOCABULARY)
     yield (
         f"norm of {ANSWERS} rows, with the sum before it",
-        lambda: plain.norm(hidden, added, weight, 1e-6),
-        lambda: rows.norm(hidden, added, weight, 1e-6),
+        lambda: plain.norm(hidden, added, by),
+        lambda: rows.norm(hidden, added, by),
     )
     yield f"gate of {ANSWERS} rows", lambda: plain.gate(both), lambda: rows.gate(both)
     yield _turning(drawn)
@@ -130,8 +130,8 @@ def _turning(drawn: Callable[..., Tensor]) -> Case:
     layer, places = (drawn(KV, 7168, WIDTH), drawn(KV, 7168, WIDTH)), torch.arange(ANSWERS) * 448
     return (
         f"rotation and keeping of {ANSWERS} rows",
-        lambda: plain.turn(made, turns, layer, places, heads=None, eps=1e-6),
-        lambda: rows.turn(made, turns, layer, places, heads=None, eps=1e-6),
+        lambda: plain.turn(made, turns, layer, places, None),
+        lambda: rows.turn(made, turns, layer, places, None),
     )
 
 

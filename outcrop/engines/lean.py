@@ -22,6 +22,7 @@ from outcrop.engines.loaded import Target
 from outcrop.engines.onecall import OneCall, Parts
 from outcrop.engines.products import Product
 from outcrop.kernels import rows
+from outcrop.kernels.rows import Both, Norm
 from outcrop.kernels.rule import Rule
 
 KINDS: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -40,10 +41,10 @@ PRODUCTS: Final = 4
 class _Layer:
     """One block: its norms, its products and how it attends."""
 
-    before: Tensor
-    between: Tensor
-    heads: Tensor | None
-    """Of Qwen3: the norms of queries' and keys' heads, (heads + kv heads, d)."""
+    before: Norm
+    between: Norm
+    heads: Norm | None
+    """Of Qwen3: of queries' and keys' heads, (heads + kv heads, d)."""
     qkv: Product
     out: Product
     gate_up: Product
@@ -54,20 +55,11 @@ class _Layer:
 class _Small(Protocol):
     """What rows undergo between products: kernels.rows or plain."""
 
-    def norm(self, hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor: ...
+    def norm(self, hidden: Tensor, added: Tensor | None, by: Norm) -> Tensor: ...
 
     def gate(self, both: Tensor) -> Tensor: ...
 
-    def turn(
-        self,
-        made: Tensor,
-        turns: tuple[Tensor, Tensor],
-        layer: Kept,
-        places: Tensor,
-        *,
-        heads: Tensor | None,
-        eps: float,
-    ) -> Tensor: ...
+    def turn(self, made: Tensor, turns: Both, layer: Kept, places: Tensor, heads: Norm | None) -> Tensor: ...
 
 
 def is_like(model: Any) -> bool:
@@ -97,7 +89,7 @@ class LeanModel:
         self._table: Tensor = body.embed_tokens.weight
         self.device, self.dtype = self._table.device, self._table.dtype
         self._small: _Small = rows if kernels.run(self.device, self.dtype) else plain
-        self._rotary, self._eps, self._norm = body.rotary_emb, config.rms_norm_eps, body.norm.weight
+        self._rotary, self._norm = body.rotary_emb, Norm(body.norm.weight, config.rms_norm_eps)
         first = body.layers[0].self_attn
         self._width = first.head_dim
         self._keys = config.num_key_value_heads
@@ -131,7 +123,7 @@ class LeanModel:
             added = self._block(number * PRODUCTS, layer, (hidden, added), turns, (batch, kept))
         if batch.wanted.shape[0] != batch.rows:
             hidden, added = hidden[batch.wanted], None if added is None else added[batch.wanted]
-        return self._head(self._small.norm(hidden, added, self._norm, self._eps))
+        return self._head(self._small.norm(hidden, added, self._norm))
 
     def _block(
         self,
@@ -145,12 +137,12 @@ class LeanModel:
 
         there: the rows so far, written over, and what is still to be added to them; returns what is, afterwards.
         """
-        (hidden, added), (batch, kept), small, eps = there, where, self._small, self._eps
-        made = self._product(target, layer.qkv, small.norm(hidden, added, layer.before, eps))
-        query = small.turn(made, turns, kept, batch.places, heads=layer.heads, eps=eps)
+        (hidden, added), (batch, kept), small = there, where, self._small
+        made = self._product(target, layer.qkv, small.norm(hidden, added, layer.before))
+        query = small.turn(made, turns, kept, batch.places, layer.heads)
         seen = attend(batch, kept, layer.rule, query).flatten(1)
         told = self._product(target + 1, layer.out, seen)
-        both = self._product(target + 2, layer.gate_up, small.norm(hidden, told, layer.between, eps))
+        both = self._product(target + 2, layer.gate_up, small.norm(hidden, told, layer.between))
         return self._product(target + 3, layer.down, small.gate(both))
 
     def _product(self, target: int, product: Product, x: Tensor) -> Tensor:
@@ -167,7 +159,7 @@ class LeanModel:
         if head is None or paired != products or self._small is not rows:
             return None
         layers = list(zip(self._layers, paired, strict=True))
-        parts = Parts(self._table, layers, self._norm, head, self._eps, self._queries)
+        parts = Parts(self._table, layers, self._norm, head, self._queries)
         return OneCall(parts, self.gains)
 
     def _turns(self, longest: int) -> tuple[Tensor, Tensor]:
@@ -192,16 +184,16 @@ class LeanModel:
         down = Product(mlp.down_proj.weight, mlp.down_proj.bias)
         for linear in (*linears[0], *linears[1], attention.o_proj, mlp.down_proj):
             linear.weight = nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
-        heads = None
+        eps, heads = self._norm.eps, None
         if getattr(attention, "q_norm", None) is not None:
             both = (attention.q_norm.weight, self._queries), (attention.k_norm.weight, self._keys)
-            heads = torch.cat([weight.expand(count, -1) for weight, count in both])
+            heads = Norm(torch.cat([weight.expand(count, -1) for weight, count in both]), eps)
         # Mistral's window is its config's; Qwen's blocks have each their own, and Llama has none.
         config = attention.config
         window = config.sliding_window if config.model_type == "mistral" else getattr(attention, "sliding_window", None)
         return _Layer(
-            layer.input_layernorm.weight,
-            layer.post_attention_layernorm.weight,
+            Norm(layer.input_layernorm.weight, eps),
+            Norm(layer.post_attention_layernorm.weight, eps),
             heads,
             qkv,
             out,

@@ -22,6 +22,7 @@ from outcrop.kernels.chunk import attend_into as chunk_into
 from outcrop.kernels.native import Call
 from outcrop.kernels.product import PairedWeight
 from outcrop.kernels.program import Program
+from outcrop.kernels.rows import Norm
 from outcrop.kernels.rule import Rule
 
 MOST: Final = 1024
@@ -50,16 +51,16 @@ class Layer(Protocol):
     """What is asked of a layer beside its products."""
 
     @property
-    def before(self) -> Tensor:
+    def before(self) -> Norm:
         """The norm before attention."""
 
     @property
-    def between(self) -> Tensor:
+    def between(self) -> Norm:
         """The norm behind it."""
 
     @property
-    def heads(self) -> Tensor | None:
-        """Norms of queries' and keys' heads."""
+    def heads(self) -> Norm | None:
+        """Of queries' and keys' heads."""
 
     @property
     def rule(self) -> Rule:
@@ -74,10 +75,9 @@ class Parts:
     """Of tokens, (vocabulary, hidden)."""
     layers: Sequence[tuple[Layer, Sequence[PairedWeight]]]
     """Each with its products: queries, keys and values; what attention gives; gate and up; down."""
-    last: Tensor
-    """The last norm."""
+    last: Norm
+    """Before the head."""
     head: PairedWeight
-    eps: float
     queries: int
     """Heads."""
 
@@ -130,7 +130,7 @@ class _Planned:
             self._layer(number, kept)
         at = self.at
         self._tail = [
-            small.norm_into(at.normed, at.hidden, at.added, parts.last, parts.eps),
+            small.norm_into(at.normed, at.hidden, at.added, parts.last),
             parts.head.into(at.logits, at.normed),
         ]
         self._ends = [len(self._calls), len(self._calls) + 1]
@@ -153,15 +153,15 @@ class _Planned:
         self._program.run(threads)
 
     def _layer(self, number: int, kept: tuple[Tensor, Tensor]) -> None:
-        parts, at, eps = self._parts, self.at, self._parts.eps
+        parts, at = self._parts, self.at
         layer, (qkv, out, gate_up, down) = parts.layers[number]
-        self._calls.append(small.norm_into(at.normed, at.hidden, at.added if number else None, layer.before, eps))
+        self._calls.append(small.norm_into(at.normed, at.hidden, at.added if number else None, layer.before))
         self._product(qkv, at.normed, at.made)
         turns = at.cos, at.sin
-        self._calls.append(small.turn_into(at.query, at.made, turns, kept, at.places, heads=layer.heads, eps=eps))
+        self._calls.append(small.turn_into(at.query, at.made, turns, kept, at.places, layer.heads))
         self._attention(layer.rule, kept)
         self._product(out, at.seen.flatten(1), at.told)
-        self._calls.append(small.norm_into(at.normed, at.hidden, at.told, layer.between, eps))
+        self._calls.append(small.norm_into(at.normed, at.hidden, at.told, layer.between))
         self._product(gate_up, at.normed, at.both)
         self._calls.append(small.gate_into(at.gated, at.both))
         self._product(down, at.gated, at.added)
@@ -274,7 +274,7 @@ class OneCall:
         if ends:
             return at.logits[:rows]
         wanted = batch.wanted
-        normed = small.norm(at.hidden[wanted], at.added[wanted], parts.last, parts.eps)
+        normed = small.norm(at.hidden[wanted], at.added[wanted], parts.last)
         return parts.head(normed)
 
     def _plan(self, rows: int, cache: Cache, longest: int) -> _Planned:

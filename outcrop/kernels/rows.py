@@ -5,6 +5,7 @@ Knows rows of numbers; nothing of sequences.
 """
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -19,19 +20,31 @@ from outcrop.kernels.numbers import exp, inlined, kept, read
 WORTH: Final = 1 << 15
 """Numbers under which waking a second thread takes longer than doing it alone."""
 
+Both = tuple[Tensor, Tensor]
+"""Cosines and sines, or keys and values."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """A root-mean-square norm."""
+
+    weight: Tensor
+    """(numbers,), or (heads, numbers) where each head has its own."""
+    eps: float
+
 
 def _threads(rows: int, numbers: int) -> int:
     return min(torch.get_num_threads(), rows, 1 + rows * numbers // WORTH)
 
 
-def norm(hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
-    """hidden (rows, numbers) += added, in place; returns its root-mean-square norm times weight (numbers,)."""
+def norm(hidden: Tensor, added: Tensor | None, by: Norm) -> Tensor:
+    """hidden (rows, numbers) += added, in place; returns its norm."""
     found = torch.empty_like(hidden)
-    norm_into(found, hidden, added, weight, eps).run()
+    norm_into(found, hidden, added, by).run()
     return found
 
 
-def norm_into(found: Tensor, hidden: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Call:
+def norm_into(found: Tensor, hidden: Tensor, added: Tensor | None, by: Norm) -> Call:
     """The same, to be run later, its answer written to `found`."""
     rows, width = hidden.shape
     return Call(
@@ -40,13 +53,13 @@ def norm_into(found: Tensor, hidden: Tensor, added: Tensor | None, weight: Tenso
         (
             hidden.data_ptr(),
             0 if added is None else added.data_ptr(),
-            weight.data_ptr(),
+            by.weight.data_ptr(),
             found.data_ptr(),
             rows,
             width,
-            bits(eps),
+            bits(by.eps),
         ),
-        (hidden, added, weight, found),
+        (hidden, added, by.weight, found),
         rows_at=4,
     )
 
@@ -119,42 +132,26 @@ def _gate(half: bool) -> Kernel:
     return Kernel(gate)
 
 
-def turn(
-    made: Tensor,
-    turns: tuple[Tensor, Tensor],
-    layer: tuple[Tensor, Tensor],
-    places: Tensor,
-    *,
-    heads: Tensor | None,
-    eps: float,
-) -> Tensor:
+def turn(made: Tensor, turns: Both, layer: Both, places: Tensor, heads: Norm | None) -> Tensor:
     """Queries turned by their places, (rows, heads, d); keys, turned as well, and values go to their places in a cache.
 
-    made (rows, numbers): queries, keys and values; turns: cosines and signed sines (rows, d), float32; heads
-    (heads + kv heads, d): norms of queries and keys before they turn; layer: keys and values (kv heads, places, d).
+    made (rows, numbers): queries, keys and values; turns: cosines and signed sines (rows, d), float32; layer: keys and
+    values (kv heads, places, d); heads: the norm of queries and keys before they turn, each with its own weights.
     """
     kv, _, width = layer[0].shape
     rows = made.shape[0]
     found = made.new_empty(rows, made.shape[1] // width - 2 * kv, width)
-    turn_into(found, made, turns, layer, places, heads=heads, eps=eps).run()
+    turn_into(found, made, turns, layer, places, heads).run()
     return found
 
 
-def turn_into(
-    found: Tensor,
-    made: Tensor,
-    turns: tuple[Tensor, Tensor],
-    layer: tuple[Tensor, Tensor],
-    places: Tensor,
-    *,
-    heads: Tensor | None,
-    eps: float,
-) -> Call:
+def turn_into(found: Tensor, made: Tensor, turns: Both, layer: Both, places: Tensor, heads: Norm | None) -> Call:
     """The same, to be run later, its answer written to `found`."""
     keys, values = layer
     kv, size, _ = keys.shape
     rows, queries, width = found.shape
     cos, sin = turns
+    weights = None if heads is None else heads.weight
     return Call(
         _turn(width, made.dtype == torch.bfloat16),
         _threads(rows, made.shape[1]),
@@ -162,7 +159,7 @@ def turn_into(
             made.data_ptr(),
             cos.data_ptr(),
             sin.data_ptr(),
-            0 if heads is None else heads.data_ptr(),
+            0 if weights is None else weights.data_ptr(),
             keys.data_ptr(),
             values.data_ptr(),
             places.data_ptr(),
@@ -171,9 +168,9 @@ def turn_into(
             queries,
             kv,
             size,
-            bits(eps),
+            bits(1.0 if heads is None else heads.eps),
         ),
-        (made, cos, sin, heads, keys, values, places, found),
+        (made, cos, sin, weights, keys, values, places, found),
         rows_at=8,
     )
 

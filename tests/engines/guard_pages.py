@@ -102,10 +102,10 @@ def small_change(put: Made, dtype: torch.dtype, many: bool) -> list[Tensor]:
     count, width = (40, 1000) if many else (1, 1)
     hidden, layer = put(count, width), (put(2, 45, 6), put(2, 45, 6))
     turns = tuple(put(of=torch.rand(40, 6)) for _ in range(2))
-    places, heads = put(of=torch.randperm(45)[:40]), put(5, 6) if many else None
-    turned = rows.turn(put(40, 42), (turns[0], turns[1]), layer, places, heads=heads, eps=1e-6)
+    places, heads = put(of=torch.randperm(45)[:40]), rows.Norm(put(5, 6), 1e-6) if many else None
+    turned = rows.turn(put(40, 42), (turns[0], turns[1]), layer, places, heads)
     largest, at = peaks.peaks(put(count, width))
-    normed = rows.norm(hidden, put(count, width) if many else None, put(width), 1e-6)
+    normed = rows.norm(hidden, put(count, width) if many else None, rows.Norm(put(width), 1e-6))
     return [hidden, *layer, turned, largest, torch.tensor(at), normed, rows.gate(put(count, 2 * width))]
 
 

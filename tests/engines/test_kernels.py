@@ -95,7 +95,7 @@ def test_what_is_no_number_stays_none() -> None:
         found = attend(query, (keys, torch.ones_like(keys)), torch.tensor([[0, 2]]), 2, Rule(1.0))
         assert bool(found.isnan().all())
         hidden = torch.full((1, 8), float("nan"), dtype=dtype)
-        assert bool(rows.norm(hidden, None, torch.ones(8, dtype=dtype), 1e-6).isnan().all())
+        assert bool(rows.norm(hidden, None, rows.Norm(torch.ones(8, dtype=dtype), 1e-6)).isnan().all())
         assert bool(rows.gate(torch.full((1, 16), float("nan"), dtype=dtype)).isnan().all())
 
 
@@ -154,9 +154,9 @@ def test_norms(dtype: torch.dtype, shape: tuple[int, int], adds: bool) -> None:
     hidden, added = (3 * torch.randn(shape).to(dtype) for _ in range(2))
     weight = torch.rand(shape[1]).to(dtype)
     summed = hidden + added if adds else hidden.clone()
-    found = rows.norm(hidden, added if adds else None, weight, 1e-6)
+    found = rows.norm(hidden, added if adds else None, rows.Norm(weight, 1e-6))
     assert torch.equal(hidden, summed)
-    near(found, plain.norm(hidden.double(), None, weight.double(), 1e-6))
+    near(found, plain.norm(hidden.double(), None, rows.Norm(weight.double(), 1e-6)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -192,12 +192,12 @@ def test_turns(dtype: torch.dtype, normed: bool, count: int) -> None:
     made = torch.randn(count, (queries + 2 * kv) * width).to(dtype)
     angles = torch.rand(count, width // 2) * 6
     turns = angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), -1)
-    heads = torch.rand(queries + kv, width).to(dtype) if normed else None
+    heads = rows.Norm(torch.rand(queries + kv, width).to(dtype), 1e-6) if normed else None
     places = torch.randperm(400)[:count]
     layer, truth = (tuple(torch.zeros(kv, 400, width, dtype=kind) for _ in range(2)) for kind in (dtype, torch.float64))
-    found = rows.turn(made, turns, layer, places, heads=heads, eps=1e-6)
-    exact = None if heads is None else heads.double()
-    told = plain.turn(made.double(), (turns[0].double(), turns[1].double()), truth, places, heads=exact, eps=1e-6)
+    found = rows.turn(made, turns, layer, places, heads)
+    exact = None if heads is None else rows.Norm(heads.weight.double(), heads.eps)
+    told = plain.turn(made.double(), (turns[0].double(), turns[1].double()), truth, places, exact)
     near(found, told)
     for kept, expected in zip(layer, truth, strict=True):
         near(kept, expected)
