@@ -66,14 +66,17 @@ def spin_briefly() -> None:
 
 @contextmanager
 def open_store(data: Path | None) -> Iterator["Store"]:
-    """The store of a data directory that a server has made, whether one runs now or not; a mistyped one is refused."""
-    from outcrop.migrations import opened
+    """The store of a data directory that a server has made, whether one runs now or not; a mistyped one is refused.
+
+    Raises OutcropError for a running server of an older outcrop: its tables stay as it knows them.
+    """
+    from outcrop.migrations import visited
     from outcrop.store.store import Store
 
     settings = settings_from(data=data)
     directory = DataDirectory(settings.data.absolute())
     directory.read_credentials()
-    database = opened(settings.database or f"sqlite:///{directory.database}")
+    database = visited(settings.database or f"sqlite:///{directory.database}", directory.lock)
     try:
         yield Store.over(database)
     finally:

@@ -141,7 +141,7 @@ class Database:
             connection.commit()
 
     def claim(self, patience: float = CLAIM_SECONDS) -> None:
-        """Hold the database for this process, until close(); commands beside a server do not ask for it.
+        """Hold the database for this process, until release() or close().
 
         Raises OutcropError where another server holds it. SQLite's file lies in a data directory that is held itself;
         a PostgreSQL that is restarted forgets who held it, and is claimed again at the next read or write.
@@ -156,9 +156,13 @@ class Database:
         """Make every table that is missing (tests and databases in memory; a data directory is migrated instead)."""
         metadata.create_all(self.engine)
 
-    def close(self) -> None:
-        """Close all connections."""
+    def release(self) -> None:
+        """Let others hold it, where this process does."""
         if self._claim is not None:
             self._claim.close()
             self._claim = None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.release()
         self.engine.dispose()

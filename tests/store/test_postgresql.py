@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from outcrop.errors import OutcropError, ServiceUnavailableException
-from outcrop.migrations import migrate, opened
+from outcrop.migrations import behind, migrate, opened, visited
 from outcrop.store.database import PATIENCE, Database, metadata
 from outcrop.store.jobs import JOBS, JobStore
 from outcrop.store.listing import Cursor, Listing, page_of
@@ -168,6 +169,30 @@ def test_a_database_that_another_server_holds_is_not_even_migrated(postgresql_ur
     second = opened(postgresql_url, claim=60.0)
     assert inspect(second.engine).get_table_names()
     second.close()
+
+
+def test_a_command_changes_no_tables_under_a_server_and_holds_them_no_longer_than_it_must(postgresql_url: str) -> None:
+    server = Database(postgresql_url)
+    server.claim()
+    try:
+        with pytest.raises(OutcropError, match=r"older outcrop's tables.*another outcrop server already uses"):
+            visited(postgresql_url, nullcontext)
+        assert behind(server)
+    finally:
+        server.close()
+    deadline = time.monotonic() + 60.0
+    while True:  # a closed connection is free when PostgreSQL has seen that
+        try:
+            command = visited(postgresql_url, nullcontext)
+            break
+        except OutcropError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    try:
+        assert not behind(command)
+        opened(postgresql_url, claim=60.0).close()
+    finally:
+        command.close()
 
 
 def test_no_password_is_told(postgresql_url: str) -> None:
