@@ -129,6 +129,7 @@ class Stream:
             await self._waiter
         told = self._waiting.popleft()
         if self._held and not self._waiting:
+            self._heard = self._loop.time()  # what was silent until now had been told to be
             self._hold(held=False)
         return told
 

@@ -4,7 +4,7 @@ The other end is a small engine of lines, which says what a test has it say, whe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -23,18 +23,28 @@ class Peer:
     """An engine's end that a test speaks for."""
 
     def __init__(self) -> None:
-        self.connections = 0
         self._heard: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._writer: asyncio.StreamWriter
+        self._listening: list[asyncio.Task[Any] | None] = []
+
+    @property
+    def connections(self) -> int:
+        return len(self._listening)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        self._listening.append(asyncio.current_task())
         self._writer = writer
         with suppress(ConnectionError):
             while line := await reader.readline():
                 await self._heard.put(msgspec.json.decode(line))
         await self._heard.put(None)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def ended(self) -> None:
+        """Wait until everybody has hung up."""
+        await asyncio.gather(*(task for task in self._listening if task is not None))
 
     async def hear(self) -> dict[str, Any] | None:
         """The next line; None: the connection has ended."""
@@ -56,6 +66,7 @@ async def world(timeout: float = 600.0) -> AsyncIterator[tuple[Peer, Trunk]]:
     server = await asyncio.start_server(peer.connected, "127.0.0.1", 0)
     async with server:
         yield peer, Trunk("127.0.0.1", server.sockets[0].getsockname()[1], "a key", timeout)
+        await peer.ended()
 
 
 async def asked(peer: Peer, trunk: Trunk, body: bytes = b"{}") -> Stream:
@@ -78,11 +89,28 @@ async def text(stream: Stream) -> str:
             return found
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        await asyncio.wait_for(test(), PATIENCE)
+class Loop(asyncio.SelectorEventLoop):
+    """Whose clock a test sets forward."""
 
-    asyncio.run(bounded())
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+async def passes(seconds: float) -> None:
+    """So much time, by the tenth of it; whoever waited for it is told."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    for _ in range(10):
+        loop.ahead += seconds / 10
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(test())
 
 
 def test_streams_share_a_connection_and_each_gets_its_own() -> None:
@@ -199,8 +227,15 @@ def test_nobody_there() -> None:
 
 def test_an_engine_that_says_nothing_for_too_long() -> None:
     async def test() -> None:
-        async with world(timeout=0.05) as (peer, trunk):
+        async with world(timeout=1000.0) as (peer, trunk):
             stream = await asked(peer, trunk)
+            await passes(900.0)
+            peer.say((1, PIECE, "a", 1, 1))
+            assert (await stream.told()).text == "a"
+            await passes(900.0)
+            peer.say((1, PIECE, "b", 1, 2))
+            assert (await stream.told()).text == "b"
+            await passes(1000.0)
             with pytest.raises(Silent):
                 await stream.told()
             stream.close()
@@ -211,15 +246,16 @@ def test_an_engine_that_says_nothing_for_too_long() -> None:
 
 def test_what_a_slow_reader_leaves_is_kept_by_the_engine() -> None:
     async def test() -> None:
-        async with world(timeout=0.05) as (peer, trunk):
+        async with world(timeout=1000.0) as (peer, trunk):
             slow = await asked(peer, trunk)
             peer.say(*((1, PIECE, "a", 1, place) for place in range(MOST_WAITING + 1)))
             assert await peer.hear() == {"type": "hold", "id": 1, "held": True}
             # The reader is slow, and not the engine: a silence of this kind is no fault.
-            await asyncio.sleep(0.2)
+            await passes(1900.0)
             for _ in range(MOST_WAITING + 1):
                 await slow.told()
             assert await peer.hear() == {"type": "hold", "id": 1, "held": False}
+            await passes(900.0)  # nor is it one afterwards
             peer.say((1, PIECE, "end", 1, 99, "stop", None))
             assert await text(slow) == "end"
             slow.close()
