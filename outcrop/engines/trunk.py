@@ -111,6 +111,8 @@ class Trunk(asyncio.Protocol):
             self._deliver([(asked.id, output) for output in held])
 
     def _ask(self, number: int, verb: str, body: bytes) -> None:
+        if number in self._calls:
+            raise ValueError(f"request {number} is asked twice")
         call = self._calls[number] = _Call()
         if len(body) <= SHORT:
             self._begin(number, call, lambda: self._queue(number, verb, body))

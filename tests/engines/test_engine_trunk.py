@@ -150,6 +150,16 @@ def test_a_hundred_that_are_dropped_at_once_leave_nothing(host: Host, server: Se
         pass
 
 
+def test_a_number_that_comes_again_ends_the_connection_and_what_it_asked_for(host: Host) -> None:
+    server = Server(host)
+    server.ask(1, **LONG)
+    server.ask(1, **SHORT)
+    while not server.ended():
+        pass
+    server.close()
+    host.idle()
+
+
 def test_a_connection_that_ends_frees_all_its_slots(host: Host) -> None:
     server = Server(host)
     for number in range(3):
