@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba import njit, types
+from numba import carray, njit, types
 from numba.extending import overload
 
-from outcrop.kernels.native import FAST, as_bits, as_float
+from outcrop.kernels.native import FAST, as_bits, as_float, floats, halves
 
 inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
 
@@ -32,7 +32,17 @@ def _halved(number: Any) -> Any:
     return np.uint16(np.uint32(0x7FC0) if none else rounded)
 
 
-def read(stored: Any) -> Any:
+def nought(half: bool) -> Any:
+    """A number that says how others are stored, as the bits of a bfloat16 or as float32: what a kernel closes over."""
+    return np.uint16(0) if half else np.float32(0.0)
+
+
+def stored(address: Any, shape: Any, like: Any) -> Any:
+    """In kernels: the numbers from an address on, stored as `like` is."""
+    raise NotImplementedError("numba compiles it; Python does not run it")
+
+
+def read(number: Any) -> Any:
     """In kernels: the float32 of a number as it is stored, float32 or the bits of a bfloat16."""
     raise NotImplementedError("numba compiles it; Python does not run it")
 
@@ -42,11 +52,18 @@ def kept(number: Any, like: Any) -> Any:
     raise NotImplementedError("numba compiles it; Python does not run it")
 
 
+@overload(stored, strict=False)
+def _stored(address: Any, shape: Any, like: Any) -> Callable[[Any, Any, Any], Any]:
+    if isinstance(like, types.Integer):
+        return lambda address, shape, like: carray(halves(address), shape)
+    return lambda address, shape, like: carray(floats(address), shape)
+
+
 @overload(read, strict=False)
-def _read(stored: Any) -> Callable[[Any], Any]:
-    if isinstance(stored, types.Integer):
-        return lambda stored: _widened(stored)
-    return lambda stored: stored
+def _read(number: Any) -> Callable[[Any], Any]:
+    if isinstance(number, types.Integer):
+        return lambda number: _widened(number)
+    return lambda number: number
 
 
 @overload(kept, strict=False)

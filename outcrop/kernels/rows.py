@@ -14,8 +14,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import UNIT, Call, Kernel, bits, floats, halves, longs, real, take
-from outcrop.kernels.numbers import exp, inlined, kept, read
+from outcrop.kernels.native import UNIT, Call, Kernel, bits, floats, longs, real, take
+from outcrop.kernels.numbers import exp, inlined, kept, nought, read, stored
 
 WORTH: Final = 1 << 15
 """Numbers under which waking a second thread takes longer than doing it alone."""
@@ -66,25 +66,20 @@ def norm_into(found: Tensor, hidden: Tensor, added: Tensor | None, by: Norm) -> 
 
 @cache
 def _norm(half: bool) -> Kernel:
+    like = nought(half)
+
     def norm(numbers: Any) -> None:
         rows, width, eps = numbers[6], numbers[7], np.float32(real(numbers[8]))
-        if half:
-            hidden, added = carray(halves(numbers[2]), (rows, width)), carray(halves(numbers[3]), (rows, width))
-            weight, found = carray(halves(numbers[4]), (width,)), carray(halves(numbers[5]), (rows, width))
-        else:
-            hidden, added = carray(floats(numbers[2]), (rows, width)), carray(floats(numbers[3]), (rows, width))
-            weight, found = carray(floats(numbers[4]), (width,)), carray(floats(numbers[5]), (rows, width))
+        hidden, added = stored(numbers[2], (rows, width), like), stored(numbers[3], (rows, width), like)
+        weight, found = stored(numbers[4], (width,), like), stored(numbers[5], (rows, width), like)
         row = take(numbers, UNIT)
         while row < rows:
             if numbers[3] != 0:
                 for place in range(width):
-                    hidden[row, place] = kept(read(hidden[row, place]) + read(added[row, place]), hidden[0, 0])
-            total = np.float32(0.0)
+                    hidden[row, place] = kept(read(hidden[row, place]) + read(added[row, place]), like)
+            share = _share(hidden[row], width, eps)
             for place in range(width):
-                total += read(hidden[row, place]) * read(hidden[row, place])
-            share = np.float32(1.0) / np.float32(math.sqrt(total / np.float32(width) + eps))
-            for place in range(width):
-                found[row, place] = kept(read(hidden[row, place]) * share * read(weight[place]), found[0, 0])
+                found[row, place] = kept(read(hidden[row, place]) * share * read(weight[place]), like)
             row = take(numbers, UNIT)
 
     return Kernel(norm)
@@ -111,12 +106,11 @@ def gate_into(found: Tensor, both: Tensor) -> Call:
 
 @cache
 def _gate(half: bool) -> Kernel:
+    like = nought(half)
+
     def gate(numbers: Any) -> None:
         rows, width = numbers[4], numbers[5]
-        if half:
-            both, found = carray(halves(numbers[2]), (rows, 2, width)), carray(halves(numbers[3]), (rows, width))
-        else:
-            both, found = carray(floats(numbers[2]), (rows, 2, width)), carray(floats(numbers[3]), (rows, width))
+        both, found = stored(numbers[2], (rows, 2, width), like), stored(numbers[3], (rows, width), like)
         row = take(numbers, UNIT)
         while row < rows:
             for place in range(width):
@@ -124,9 +118,8 @@ def _gate(half: bool) -> Kernel:
                 # Of a number and its mirror image the one that is not positive is raised: that never overflows.
                 raised = exp(-abs(number))
                 turned = raised if number < 0 else np.float32(1.0)
-                found[row, place] = kept(
-                    number * turned / (np.float32(1.0) + raised) * read(both[row, 1, place]), found[0, 0]
-                )
+                bent = number * turned / (np.float32(1.0) + raised)
+                found[row, place] = kept(bent * read(both[row, 1, place]), like)
             row = take(numbers, UNIT)
 
     return Kernel(gate)
@@ -177,34 +170,25 @@ def turn_into(found: Tensor, made: Tensor, turns: Both, layer: Both, places: Ten
 
 @cache
 def _turn(width: int, half: bool) -> Kernel:
+    like = nought(half)
+
     def turn(numbers: Any) -> None:
         rows, queries, kv, size = numbers[10], numbers[11], numbers[12], numbers[13]
         eps = np.float32(real(numbers[14]))
         turning = queries + kv
         cos, sin = carray(floats(numbers[3]), (rows, width)), carray(floats(numbers[4]), (rows, width))
         places = carray(longs(numbers[8]), (rows,))
-        if half:
-            made = carray(halves(numbers[2]), (rows, turning + kv, width))
-            weights = carray(halves(numbers[5]), (turning, width))
-            keys = carray(halves(numbers[6]), (kv, size, width))
-            values = carray(halves(numbers[7]), (kv, size, width))
-            found = carray(halves(numbers[9]), (rows, queries, width))
-        else:
-            made = carray(floats(numbers[2]), (rows, turning + kv, width))
-            weights = carray(floats(numbers[5]), (turning, width))
-            keys = carray(floats(numbers[6]), (kv, size, width))
-            values = carray(floats(numbers[7]), (kv, size, width))
-            found = carray(floats(numbers[9]), (rows, queries, width))
+        made = stored(numbers[2], (rows, turning + kv, width), like)
+        weights = stored(numbers[5], (turning, width), like)
+        keys, values = stored(numbers[6], (kv, size, width), like), stored(numbers[7], (kv, size, width), like)
+        found = stored(numbers[9], (rows, queries, width), like)
         row = take(numbers, UNIT)
         while row < rows:
             at = places[row]
             for head in range(turning):
                 share = np.float32(1.0)
                 if numbers[5] != 0:
-                    total = np.float32(0.0)
-                    for number in range(width):
-                        total += read(made[row, head, number]) * read(made[row, head, number])
-                    share = np.float32(1.0) / np.float32(math.sqrt(total / np.float32(width) + eps))
+                    share = _share(made[row, head], width, eps)
                 # Views of single heads: which of them it is, is asked once and not for each number.
                 there = found[row, head] if head < queries else keys[head - queries, at]
                 if numbers[5] != 0:
@@ -217,6 +201,15 @@ def _turn(width: int, half: bool) -> Kernel:
             row = take(numbers, UNIT)
 
     return Kernel(turn)
+
+
+@inlined
+def _share(row: Any, width: Any, eps: Any) -> Any:
+    """One over a row's root mean square."""
+    total = np.float32(0.0)
+    for place in range(width):
+        total += read(row[place]) * read(row[place])
+    return np.float32(1.0) / np.float32(math.sqrt(total / np.float32(width) + eps))
 
 
 @inlined
