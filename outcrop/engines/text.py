@@ -217,14 +217,14 @@ class TextEngine:
 
     def _run(self, parts: dict[Sequence, Part]) -> None:
         """One pass. Where it fails each sequence is tried alone, so that a fault ends the one that brings it."""
-        batch = Batch.of(list(parts.values()), self._model.device)
         try:
+            batch = Batch.of(list(parts.values()), self._model.device)
             with torch.inference_mode():
                 logits = self._model.run(batch, self._cache)
         except torch.AcceleratorError:
             # The device is lost to this process: whoever watches it starts another.
             raise
-        except RuntimeError as fault:
+        except (RuntimeError, MemoryError) as fault:  # torch says it by the one, Python by the other
             # Out of memory and its like end one request, not the engine; anything else is a fault of ours.
             if len(parts) == 1:
                 self._finish(next(iter(parts)), _failed(fault))
@@ -336,13 +336,14 @@ class TextEngine:
 
 
 def _failed(fault: Exception) -> Output:
-    return Output("", finish="error", failure=f"{type(fault).__name__}: {fault}")
+    # Python's own want of memory says nothing more.
+    return Output("", finish="error", failure=f"{type(fault).__name__}: {fault}".removesuffix(": "))
 
 
 def _carry_out(order: Callable[[], None], done: Future[None]) -> None:
     try:
         order()
-    except (OutcropError, RuntimeError) as fault:
+    except (OutcropError, RuntimeError, MemoryError) as fault:
         done.set_exception(fault)
     else:
         done.set_result(None)

@@ -250,7 +250,17 @@ def test_taking_an_adapter_away_ends_its_requests_and_no_others(engine: TextEngi
         Asked(engine, "red", greedy("a"))
 
 
-def test_a_request_that_fails_does_not_take_the_others_along(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SHORT = {
+    "RuntimeError": lambda: torch.empty(1 << 60),
+    "MemoryError": lambda: bytearray(1 << 62),
+}
+"""Allocations that no machine gives, by what torch and Python themselves say of them."""
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_a_request_that_fails_does_not_take_the_others_along(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     engine = engine_of(tiny_llama)
     healthy, doomed = Asked(engine, "base", greedy("the order", 6)), Asked(engine, "base", greedy("the order", 6))
     engine.step()
@@ -260,15 +270,27 @@ def test_a_request_that_fails_does_not_take_the_others_along(tiny_llama: Path, m
 
     def short_of_memory(batch: Batch, cache: Cache) -> torch.Tensor:
         if any(part.adapter is broken for part in batch.parts):
-            raise RuntimeError("no memory is left in the middle of a step")
+            SHORT[kind]()
         return run(batch, cache)
 
     monkeypatch.setattr(engine._model, "run", short_of_memory)
     for _ in range(8):
         engine.step()
     assert doomed.outputs[-1].finish == "error"
-    assert "RuntimeError" in str(doomed.outputs[-1].failure)
+    assert str(doomed.outputs[-1].failure).startswith(kind)
     assert healthy.outputs[-1].finish == "length"
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_an_adapter_that_finds_no_memory_is_refused_and_the_engine_goes_on(
+    engine: TextEngine, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(engine._model.gains, "lay_out", lambda *_: SHORT[kind]())
+    with pytest.raises((RuntimeError, MemoryError)) as refused:
+        order(engine, lambda: engine.load_adapter("third", adapters["red"]))
+    assert refused.type.__name__ == kind
+    (asked,) = answers(engine, ("red", greedy("the order", 4)))
+    assert asked.outputs[-1].finish == "length"
 
 
 def test_a_lost_device_ends_the_engine_and_not_the_requests_one_by_one(
