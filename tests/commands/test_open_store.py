@@ -59,7 +59,7 @@ def test_where_no_server_runs_the_tables_are_brought_up_to_date(older: DataDirec
     with open_store(older.root) as store:
         assert store.capacities.of("any", "where") is None
         older.lock().close()  # it is held for the change alone: a server may start while a command looks on
-    assert at_step(older) == "0004"
+    assert at_step(older) not in (None, "0003")
 
 
 def test_beside_a_server_of_this_version_a_command_reads_and_writes(older: DataDirectory) -> None:
