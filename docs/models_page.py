@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, get_args
 
-from msgspec import NODEFAULT, Struct, inspect
+from msgspec import Struct, inspect
 
 from docs.markdown import anchor, table
 from docs.quota_words import sentence
@@ -272,7 +272,7 @@ def default_words(field: inspect.Field) -> str:
         case tuple() if field.default:
             return ", ".join(f"`{one}`" for one in field.default)
         case _:
-            return "must be given" if field.default is NODEFAULT else "none"
+            return "must be given" if field.required else "none"
 
 
 def type_words(described: inspect.Type) -> str:

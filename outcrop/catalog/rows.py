@@ -200,5 +200,5 @@ class WeightsRow(Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate_ceiling: dict[Method, Rate]
     """By method: a higher rate is lowered to it, and the job's log says so."""
     learning_rate_steps: dict[Method, Positive] = {}
-    """By method: the optimizer steps of a run that both rates suit. Shorter runs take more and longer ones less, by the
-    square root; none: every run takes the same."""
+    """By method: the optimizer steps of a run that both rates suit. Longer runs take less, by the square root, and
+    shorter ones more, but at most 5/3 of it; none: every run takes the same."""

@@ -1,14 +1,17 @@
 """The pages of docs/reference are those that the catalogue makes now, and their examples work."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from docs.models_page import FILLED, MEANING
 from docs.reference import FOLDER, PAGES, page
 from outcrop.catalog.catalog import Catalog
 from outcrop.catalog.hyperparameters import MEANT, OURS
+from outcrop.catalog.rows import WeightsRow
 
 CATALOG = Catalog.load()
 
@@ -66,3 +69,13 @@ def test_what_a_row_has_where_it_says_nothing(tmp_path: Path) -> None:
     assert FILLED["tokens_per_minute_per_unit"] == f"`{row.tokens_per_minute_per_unit:_}`"
     assert FILLED["converse"] == ", ".join(f"`{feature}`" for feature in sorted(row.converse))
     assert set(row.customizations) == {"FINE_TUNING", "CONTINUED_PRE_TRAINING"}
+
+
+def test_what_must_be_given_and_nothing_else_must_be() -> None:
+    text = (FOLDER / "models.md").read_text("utf-8")
+    given = msgspec.to_builtins(CATALOG.weights["bundled:text"])
+    for column in given:
+        [line] = re.findall(rf"^\| `{column}` \|.*$", text, re.MULTILINE)
+        left = {name: value for name, value in given.items() if name != column}
+        with pytest.raises(msgspec.ValidationError) if "must be given" in line else nullcontext():
+            msgspec.convert(left, WeightsRow)
