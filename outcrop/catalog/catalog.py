@@ -154,9 +154,11 @@ class Catalog:
         rate, ceiling = asked / default * kind.learning_rate[method], kind.learning_rate_ceiling[method]
         if rate <= ceiling:
             return rate, None
+        suited = kind.learning_rate_steps.get(method)
+        length = "" if suited is None else f" in runs of {suited:,} steps"
         return ceiling, (
-            f"{way.rate} {asked:g} means {rate:.3g} for {method} on {name}, where training diverges: "
-            f"it runs at the ceiling, {ceiling:g}"
+            f"{way.rate} {asked:g} means {rate:.3g} for {method} on {name}{length}, where training diverges: "
+            f"it is lowered to the ceiling, {ceiling:g}"
         )
 
     def rates_of(self, weights: str) -> WeightsRow:

@@ -55,8 +55,11 @@ def test_a_rate_above_the_ceiling_is_capped_and_said(catalog: Catalog) -> None:
     rate, warning = catalog.effective_learning_rate(row, "lora", 5e-4)
     assert rate == catalog.weights["bundled:text"].learning_rate_ceiling["lora"]
     assert warning is not None
-    for part in ("learningRate 0.0005", "lora", "bundled:text", f"{rate:g}"):
+    for part in ("learningRate 0.0005", "lora", "bundled:text in runs of 600 steps", f"{rate:g}"):
         assert part in warning
+    _, elsewhere = catalog.effective_learning_rate(row, "lora", 5e-4, "/models/llama")
+    assert elsewhere is not None
+    assert "for lora on /models/llama, where" in elsewhere
     assert catalog.effective_learning_rate(row, "lora", 0.0) == (0.0, None)
 
 
