@@ -5,7 +5,7 @@ own adapter's factors; where kernels do not read such tensors, single ones are o
 tensors and LoraAdapter; nothing of models' layers beyond their names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -40,6 +40,8 @@ class Gains:
         self.thin: ThinRows | None = None
         """Rows that gain by the kernel."""
         self._shelf = Shelf(self._targets, dtype, device)
+        self.after_forget: Callable[[], None] = lambda: None
+        """Called when an adapter was forgotten: whoever has its tensors lets go of them."""
 
     def lay_out(self, name: str, adapter: LoraAdapter) -> Loaded:
         """An adapter ready to act; raises OutcropError where it does not fit the model."""
@@ -95,6 +97,7 @@ class Gains:
         """Nobody will ask for this adapter again."""
         self._groups, self.crowds, self.thin = [], [], None
         self._shelf.forget(adapter)
+        self.after_forget()
 
     @property
     def acting(self) -> bool:

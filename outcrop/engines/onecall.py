@@ -152,6 +152,12 @@ class _Planned:
         self._gain(gains, batch.rows)
         self._program.run(threads)
 
+    def let_go(self) -> None:
+        """Hold no adapter's factors, until a step has them again."""
+        for join in self._joins:
+            self._program.put([join.thin, *(place for both in join.crowds for place in both)], None)
+        self._served = None, [], 0
+
     def _layer(self, number: int, kept: tuple[Tensor, Tensor]) -> None:
         parts, at = self._parts, self.at
         layer, (qkv, out, gate_up, down) = parts.layers[number]
@@ -247,6 +253,8 @@ class OneCall:
         """By threads."""
         products = [parts.head, *(one for _, some in parts.layers for one in some)]
         self._numbers = sum(one.inputs * one.outputs for one in products)
+        # The next step may be long in coming, or another plan's.
+        gains.after_forget = self._let_go
 
     def fit(self, batch: Batch) -> bool:
         """True where a step can be one call."""
@@ -276,6 +284,10 @@ class OneCall:
         wanted = batch.wanted
         normed = small.norm(at.hidden[wanted], at.added[wanted], parts.last)
         return parts.head(normed)
+
+    def _let_go(self) -> None:
+        for planned in self._planned.values():
+            planned.let_go()
 
     def _plan(self, rows: int, cache: Cache, longest: int) -> _Planned:
         """The program for torch's number of threads, large enough."""

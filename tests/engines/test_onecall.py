@@ -1,6 +1,8 @@
 """A step as one call gives the numbers that the same kernels give one after the other, bit by bit."""
 
+import gc
 import random
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,6 +182,40 @@ def test_adapters_join_and_leave(both: Both, request: pytest.FixtureRequest, mon
     alone = Batch.of([Part([7] * 9, 0, 0, loaded[0])], device)
     gained = both.step(alone)[0]
     assert not torch.equal(gained, both.step(Batch.of([Part([7] * 9, 0, 0)], device))[0])
+
+
+def test_factors_of_an_adapter_that_was_forgotten_are_gone_from_every_plan(
+    both: Both, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other numbers of threads, too, which no step may ask for again; the next steps are the base's own."""
+    monkeypatch.setattr(adapters, "CROWD", 6)
+    device, config = torch.device("cpu"), KINDS[request.node.callspec.params["both"]]
+    kind = type(AutoModelForCausalLM.from_config(config))
+    loaded = both.adapter("a1", adapter_for(kind, config, 1, 4))
+    fill(both)
+    one, before = both.one, torch.get_num_threads()
+    base = Batch.of([Part([7] * 9, 0, ROOM), Part([7] * 2, 0, 0)], device)
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            few, many = Part([7], 5, 0, loaded), Part([7] * 9, 0, ROOM, loaded)
+            both.step(Batch.of([few, Part([7] * 3, 0, 2 * ROOM), many], device))
+            assert (one.gains.thin is not None, len(one.gains.crowds)) == (True, 1)
+        assert len(fitting(both)._planned) == 2
+        factors = [pair[side]._laid for pair in loaded.paired if pair for side in (0, 1)]
+        factors += [] if loaded.thin is None else loaded.thin.held
+        kept = [weakref.ref(factor) for factor in factors]
+        assert len(kept) == 4 * len(loaded.paired)
+        for model in (one, both.other):
+            model.gains.forget(loaded)
+        del loaded, factors, few, many
+        gc.collect()
+        assert [found() for found in kept] == [None] * len(kept)
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            assert torch.equal(*both.step(base))
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
