@@ -12,8 +12,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, bits, fetch, floats, halves, longs, real, take
-from outcrop.kernels.numbers import exp, kept, read
+from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, bits, fetch, floats, longs, real, take
+from outcrop.kernels.numbers import exp, kept, nought, part, read, stored
 from outcrop.kernels.rule import Rule
 
 
@@ -78,22 +78,16 @@ def scratch_for(threads: int, heads: int, layer: tuple[Tensor, Tensor], longest:
 @cache
 def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
     """For heads of `width` numbers (values: `wide`), `group` of which share their keys, in bfloat16 or float32."""
-    size = 2 if half else 4
     # Plain numbers, so that what was compiled is found again by them.
+    size, like = 2 if half else 4, nought(half)
 
     def attend(numbers: Any) -> None:
         rows, kv, places, longest = numbers[8], numbers[9], numbers[10], numbers[11]
         scale, cap = np.float32(real(numbers[12])), np.float32(real(numbers[13]))
-        if half:
-            query = carray(halves(numbers[2]), (rows, kv, group, width))
-            keys = carray(halves(numbers[3]), (kv, places, width))
-            values = carray(halves(numbers[4]), (kv, places, wide))
-            found = carray(halves(numbers[5]), (rows, kv, group, wide))
-        else:
-            query = carray(floats(numbers[2]), (rows, kv, group, width))
-            keys = carray(floats(numbers[3]), (kv, places, width))
-            values = carray(floats(numbers[4]), (kv, places, wide))
-            found = carray(floats(numbers[5]), (rows, kv, group, wide))
+        query = stored(numbers[2], (rows, kv, group, width), like)
+        keys = stored(numbers[3], (kv, places, width), like)
+        values = stored(numbers[4], (kv, places, wide), like)
+        found = stored(numbers[5], (rows, kv, group, wide), like)
         where = carray(longs(numbers[6]), (rows, 2))
         room = group * (width + longest + wide)
         thread = take(numbers, THREAD)
@@ -112,28 +106,11 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
                     sums[member, number] = np.float32(0.0)
             beside = numbers[4] + (head * places + first) * wide * size
             for place in range(count):
-                for line in range(0, wide * size, LINE):
-                    fetch(beside + place * wide * size + line)
+                _near(beside + place * wide * size, wide * size)
                 for member in range(group):
-                    score = np.float32(0.0)
-                    for number in range(width):
-                        score += asked[member, number] * read(keys[head, first + place, number])
-                    scores[member, place] = score
+                    scores[member, place] = _product(asked[member], keys[head, first + place], width)
             for member in range(group):
-                if cap > 0:
-                    for place in range(count):
-                        scores[member, place] = cap * np.float32(math.tanh(scores[member, place] / cap))
-                height = np.float32(-np.inf)
-                for place in range(count):
-                    height = max(height, scores[member, place])
-                total = np.float32(0.0)
-                for place in range(count):
-                    weight = exp(scores[member, place] - height)
-                    scores[member, place] = weight
-                    total += weight
-                share = np.float32(1.0) / total
-                for place in range(count):
-                    scores[member, place] *= share
+                _share(scores[member], count, cap)
             following = take(numbers, UNIT)
             ahead, room = numbers[3], np.int64(0)
             if following < rows * kv:
@@ -142,20 +119,10 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
             # Four places at a time: the sums are read and written a quarter as often.
             fours = count - count % 4
             for place in range(0, fours, 4):
-                at = first + place
                 if place < room:
-                    for line in range(0, 4 * width * size, LINE):
-                        fetch(ahead + place * width * size + line)
+                    _near(ahead + place * width * size, 4 * width * size)
                 for member in range(group):
-                    one, two = scores[member, place], scores[member, place + 1]
-                    three, four = scores[member, place + 2], scores[member, place + 3]
-                    for number in range(wide):
-                        sums[member, number] += (
-                            one * read(values[head, at, number])
-                            + two * read(values[head, at + 1, number])
-                            + three * read(values[head, at + 2, number])
-                            + four * read(values[head, at + 3, number])
-                        )
+                    _add_four(sums[member], scores[member, place : place + 4], values[head], first + place, wide)
             for place in range(fours, count):
                 for member in range(group):
                     weight = scores[member, place]
@@ -163,7 +130,55 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
                         sums[member, number] += weight * read(values[head, first + place, number])
             for member in range(group):
                 for number in range(wide):
-                    found[row, head, member, number] = kept(sums[member, number], found[0, 0, 0, 0])
+                    found[row, head, member, number] = kept(sums[member, number], like)
             unit = following
 
     return Kernel(attend)
+
+
+@part
+def _near(address: Any, size: Any) -> None:
+    """Have so many bytes brought near."""
+    for line in range(0, size, LINE):
+        fetch(address + line)
+
+
+@part
+def _product(asked: Any, key: Any, width: Any) -> Any:
+    """One score."""
+    score = np.float32(0.0)
+    for number in range(width):
+        score += asked[number] * read(key[number])
+    return score
+
+
+@part
+def _share(scores: Any, count: Any, cap: Any) -> None:
+    """Scores of so many places become shares."""
+    if cap > 0:
+        for place in range(count):
+            scores[place] = cap * np.float32(math.tanh(scores[place] / cap))
+    height = np.float32(-np.inf)
+    for place in range(count):
+        height = max(height, scores[place])
+    total = np.float32(0.0)
+    for place in range(count):
+        weight = exp(scores[place] - height)
+        scores[place] = weight
+        total += weight
+    share = np.float32(1.0) / total
+    for place in range(count):
+        scores[place] *= share
+
+
+@part
+def _add_four(sums: Any, shares: Any, values: Any, at: Any, wide: Any) -> None:
+    """What four places weigh, to a head's sums."""
+    one, two, three, four = shares[0], shares[1], shares[2], shares[3]
+    for number in range(wide):
+        sums[number] += (
+            one * read(values[at, number])
+            + two * read(values[at + 1, number])
+            + three * read(values[at + 2, number])
+            + four * read(values[at + 3, number])
+        )

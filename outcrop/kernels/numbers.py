@@ -14,6 +14,11 @@ from numba.extending import overload
 from outcrop.kernels.native import FAST, as_bits, as_float, floats, halves
 
 inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
+"""For a function of numbers."""
+
+part: Final[Any] = njit(inline="always")
+"""For a part of a kernel with a name of its own. It is as if it stood where it is called: what is `inlined` LLVM first
+simplifies by itself, not knowing the sizes that its kernel knows, and loops come out otherwise."""
 
 
 @inlined
