@@ -1,5 +1,6 @@
 """A step as one call gives the numbers that the same kernels give one after the other, bit by bit."""
 
+import copy
 import gc
 import random
 import weakref
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2
 from outcrop.engines import adapters, onecall
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache
-from outcrop.engines.lean import LeanModel
+from outcrop.engines.lean import PRODUCTS, LeanModel
 from outcrop.engines.loaded import Loaded
 from outcrop.kernels.product import pays
 from outcrop.lora import LoraAdapter
@@ -286,6 +287,32 @@ def test_an_adapter_adds_to_what_lies_end_to_end(both: Both, request: pytest.Fix
     for other in (y.float(), torch.zeros(32, 40).bfloat16().t(), y[:, :31], y[:39]):
         with pytest.raises(RuntimeError, match="does not add to"):
             loaded.add(1, x if both.one._width == 8 else x.repeat(1, 2), other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_is_no_one_call_and_is_answered_layer_by_layer(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its products are torch's: a program of kernels would read its weights as numbers of another width."""
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_config(KINDS[kind]).train(False)
+    assert LeanModel(copy.deepcopy(model))._one_call is not None
+    model = model.float()
+    lean = LeanModel(copy.deepcopy(model))
+    assert (lean._one_call, lean.dtype) == (None, torch.float32)
+    seen, block = [], lean._block
+
+    def layer(target: int, *rest: Any) -> Tensor:
+        seen.append(target)
+        return block(target, *rest)
+
+    monkeypatch.setattr(lean, "_block", layer)
+    cache = Cache(2 * ROOM, lean.shapes, lean.dtype, lean.device)
+    ids = [7, 3, 60, 12, 5, 44, 9, 21]
+    with torch.inference_mode():
+        prompt = lean.run(Batch.of([Part(ids[:-1], 0, ROOM, wanted=7)], lean.device), cache).clone()
+        answer = lean.run(Batch.of([Part(ids[-1:], 7, ROOM)], lean.device), cache)
+        expected = model(torch.tensor([ids])).logits[0]
+    assert seen == [number * PRODUCTS for number in range(len(lean.shapes))] * 2
+    assert torch.cat([prompt, answer]).sub(expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 def test_what_is_no_one_call(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
