@@ -42,7 +42,7 @@ LEVELS: Final = {1: 4, 4: 8, 16: 48, 64: 128}
 """Concurrent requests to requests in all: enough that the last answers, with fewer beside them, count little."""
 QUICK_LEVELS: Final = {1: 1, 4: 4}
 NEW_TOKENS: Final = 64
-PROBES: Final = 24
+PROBES: Final = 96
 SPARE: Final = 64
 """Prompts of the streams that run beside the probes."""
 ADAPTERS: Final = 16

@@ -1,4 +1,4 @@
-"""Who reads how much in the next step: first come first served, a budget of tokens a step, room in the cache.
+"""Who reads how much in the next step: the shortest rest first, a budget of tokens a step, room in the cache.
 
 Answers go on first, one token each; what is left of the budget reads prompts, so a long one never stalls others. Where
 the cache is full the youngest sequence makes way and is read again later. Knows sequences and the cache; no model.
@@ -21,10 +21,17 @@ class Scheduler:
 
     def __init__(self, cache: Cache, *, running: int, step_tokens: int, share: bool) -> None:
         self._cache, self._most, self._budget, self._share = cache, running, step_tokens, share
+        self._steps = 0
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self.preempted = 0
         """How often a sequence has made way."""
+
+    def add(self, fresh: Iterable[Sequence]) -> None:
+        """These wait from now on."""
+        for sequence in fresh:
+            sequence.arrived = self._steps
+            self.waiting.append(sequence)
 
     def drop(self, gone: Iterable[Sequence]) -> None:
         """These have ended, whether they ran or waited."""
@@ -41,12 +48,17 @@ class Scheduler:
         for sequence in list(self.running):
             if sequence in self.running and self._pending(sequence) == 1 and self._reserve(sequence, parts):
                 parts[sequence] = _part(sequence, 1)
+        self._steps += 1
         budget = self._budget - len(parts)
-        for sequence in self.running:
-            budget -= self._read(sequence, budget, parts)
-        while self.waiting and len(self.running) < self._most and budget > 0 and self._admit(self.waiting[0]):
-            sequence = self.waiting.popleft()
-            self.running.append(sequence)
+        room = True
+        for sequence in self._readers(parts):
+            if budget <= 0:
+                break
+            if sequence.holding is None:
+                # Who does not fit is not overtaken: room that becomes free would never be enough.
+                room = room and len(self.running) < self._most and self._admit(sequence)
+                if not room:
+                    continue
             budget -= self._read(sequence, budget, parts)
         return parts
 
@@ -55,6 +67,18 @@ class Scheduler:
         for sequence in parts:
             if sequence.holding is not None:
                 sequence.holding.ids.extend(planned[sequence].tokens)
+
+    def _readers(self, parts: dict[Sequence, Part]) -> list[Sequence]:
+        """Those with something of a prompt to read, the shortest rest first: so most answers begin soonest.
+
+        A step of waiting counts as a quarter of what a step reads: whoever comes later than four times as many steps
+        as a prompt's own reading takes does not overtake it.
+        """
+        patience = max(1, self._budget // 4)
+        reading = [sequence for sequence in self.running if sequence not in parts]
+        if len(self.running) < self._most:
+            reading += self.waiting
+        return sorted(reading, key=lambda one: self._pending(one) + one.arrived * patience)
 
     def _pending(self, sequence: Sequence) -> int:
         holding = sequence.holding
@@ -72,7 +96,11 @@ class Scheduler:
         owner = sequence.adapter.number if sequence.adapter is not None else 0
         share = self._share and not sequence.looks_at_prompt
         sequence.holding = self._cache.open(owner, sequence.ids, share)
-        return sequence.holding is not None
+        if sequence.holding is None:
+            return False
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        return True
 
     def _reserve(self, sequence: Sequence, parts: dict[Sequence, Part]) -> bool:
         """Room for one more token; the youngest make way for it, at last the sequence itself."""
@@ -90,6 +118,8 @@ class Scheduler:
         self._leave(sequence)
         if sequence.likelihoods is not None and sequence.looks_at_prompt:
             sequence.likelihoods.prompt.clear()
+        # Before all that came since: what it had made once is waited for.
+        sequence.arrived = 0
         self.waiting.appendleft(sequence)
         self.preempted += 1
 

@@ -64,6 +64,8 @@ class Sequence:
     """Its prompt, and every token made so far."""
     holding: Holding | None = None
     """Its stretch of the cache, while it runs."""
+    arrived: int = 0
+    """In which step of the engine; earlier ones for who was made to wait again."""
     past: Past = field(default_factory=Past)
     cancelled: threading.Event = field(default_factory=threading.Event)
 

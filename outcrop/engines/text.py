@@ -210,7 +210,7 @@ class TextEngine:
                 if sequence.model is not None:
                     sequence.adapter = self._loaded.get(sequence.model)
             gone = [sequence for sequence in fresh if sequence.model is not None and sequence.adapter is None]
-            self._scheduler.waiting.extend(
+            self._scheduler.add(
                 sequence for sequence in fresh if sequence not in gone and not sequence.cancelled.is_set()
             )
         self._tell_gone(gone)

@@ -135,6 +135,32 @@ def test_an_adapter_of_the_same_name_does_not_read_what_its_forerunner_left(
     assert engine.figures["prefix_hits"] == 0
 
 
+def test_short_prompts_overtake_long_ones(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama, {}, step_tokens=8)
+    engine._ends = frozenset()
+    long = [Asked(engine, "base", letter * 60, 30) for letter in "~#"]
+    engine.step()
+    short = Asked(engine, "base", "a", 30)
+    engine.step()
+    assert short.sequence.made == 1, "it waits for no more than the step under way"
+    assert [one.sequence.made for one in long] == [0, 0]
+    finish(engine, [*long, short])
+
+
+def test_short_prompts_do_not_keep_a_long_one_waiting(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama, {}, step_tokens=8, running=4, waiting=10_000)
+    long = Asked(engine, "base", "~" * 60, 1)
+    alone = -(-len(long.sequence.prompt) // 8)
+    short: list[list[Asked]] = []
+    while not long.done:
+        assert len(short) < 100 * alone, "it is never read"
+        # More than a step can read: there is always a shorter one.
+        short.append([Asked(engine, "base", text * 6, 1) for text in "#@"])
+        engine.step()
+    assert any(one.done for pair in short[1:] for one in pair), "nobody ever overtook it: this shows nothing"
+    assert not any(one.done for pair in short[4 * alone + 1 :] for one in pair)
+
+
 def test_a_long_prompt_does_not_stall_an_answer(tiny_llama: Path) -> None:
     engine = engine_of(tiny_llama, {}, step_tokens=8)
     engine._ends = frozenset()
