@@ -19,7 +19,7 @@ import structlog
 from outcrop import children, lifecycle
 from outcrop.children import TERMINAL, read_spec, write_spec
 from outcrop.durable import FULL
-from outcrop.errors import OutcropError
+from outcrop.errors import OutcropError, ServiceUnavailableException
 from outcrop.jobs.events import Account, Event, Follower, append
 from outcrop.jobs.executor import Child, Executor
 from outcrop.jobs.moves import Move, Rules, Sight, moves
@@ -88,8 +88,8 @@ class Scheduler:
         """endpoint: the S3 that children use; environment: what they get beside their credentials.
 
         patience: how long a fault of ours may last before the job fails for it; a full disk is waited for without end
-        by a job that was ever started. keep_children: whether children go on when the loop stops, to be adopted at the
-        next start.
+        by a job that was ever started, a database that another server has taken over by every one. keep_children:
+        whether children go on when the loop stops, to be adopted at the next start.
         """
         self._store, self._executor, self._roles, self._specify = store, executor, roles, specify
         self._work, self._models, self._endpoint, self._now = work, models, endpoint, now
@@ -235,9 +235,12 @@ class Scheduler:
         """Start a child, the first or one that goes on from the last checkpoint; a job that cannot start says why.
 
         A machine that refuses (a full disk, no more processes) says nothing about the job: its OSError is the border's.
+        Nor does a database that is another server's now.
         """
         try:
             handle = self._child(job, watch)
+        except ServiceUnavailableException:
+            raise
         except OutcropError as fault:
             self._fail(job, str(fault))
             return
@@ -421,7 +424,10 @@ def _way(present: str, status: str) -> list[str]:
 
 
 def _waits(job: Job, fault: Exception) -> bool:
-    """Whether the job waits for room as its child would: failing would throw away what was trained."""
+    """Whether the job waits: for room as its child would, as failing would throw away what was trained, or for the
+    database, which is another server's now: while nothing of the job may be written its child is not ended either."""
+    if isinstance(fault, ServiceUnavailableException):
+        return True
     return job.handle is not None and isinstance(fault, OSError) and fault.errno in FULL
 
 

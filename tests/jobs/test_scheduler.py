@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.errors import ServiceUnavailableException
 from outcrop.jobs.moves import Rules
 from outcrop.records import Job
 from tests.jobs.world import (
@@ -297,6 +298,40 @@ def test_a_fault_that_passes_is_forgotten(world: World) -> None:
         world.scheduler.tick()
     (world.place(job) / "go").touch()
     world.until_status(job, "Completed")
+
+
+def test_a_job_waits_for_a_database_that_another_server_has_taken(world: World) -> None:
+    world.roles.taken = True
+    job = world.job(WHOLE)
+    for _ in range(3):
+        world.scheduler.tick()
+        world.clock.ahead += timedelta(minutes=4)
+    assert world.now(job).status == "InProgress"
+    world.roles.taken = False
+    assert world.until_status(job, "Completed", "Failed").failure is None
+
+
+def test_a_child_is_not_ended_while_nothing_of_its_job_may_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.job(["wait one", *CHECKED, "wait two", *PLANNED, *TRAINED, *END])
+    world.until(lambda: world.runs(job))
+
+    def taken(*_: object) -> Job:
+        raise ServiceUnavailableException("Another server has taken the database over.")
+
+    with monkeypatch.context() as patch:
+        for verb in ("part", "fail"):
+            patch.setattr(world.store.jobs, verb, taken)
+        (world.place(job) / "one").touch()
+        world.until_told(job, "Completed")
+        for _ in range(3):
+            world.clock.ahead += timedelta(minutes=4)
+            world.scheduler.tick()
+    assert world.executor.find(world.place(job)) is not None
+    (world.place(job) / "two").touch()
+    assert world.until_status(job, "Completed", "Failed").failure is None
+    assert len(world.runs(job)) == 1
 
 
 def test_one_jobs_fault_does_not_hold_up_another(world: World) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from outcrop.catalog.catalog import Catalog
-from outcrop.errors import ValidationException
+from outcrop.errors import ServiceUnavailableException, ValidationException
 from outcrop.jobs.executor import LocalExecutor
 from outcrop.jobs.moves import Rules
 from outcrop.jobs.scheduler import Scheduler
@@ -66,6 +66,8 @@ class RoleBook:
 
     clock: Clock
     refuses: bool = False
+    taken: bool = False
+    """Whether the database is another server's."""
     asked: list[dict[str, str]] = field(default_factory=list)
     living: set[str] = field(default_factory=set)
     """Access keys that were given and not ended."""
@@ -73,6 +75,8 @@ class RoleBook:
     def assume_for_service(self, role_arn: str, *, source_arn: str, source_account: str, session_name: str) -> Key:
         if self.refuses:
             raise ValidationException(f"Could not assume provided IAM role. {role_arn} does not trust bedrock.")
+        if self.taken:
+            raise ServiceUnavailableException("Another server has taken the database over.")
         self.asked.append({"role": role_arn, "arn": source_arn, "account": source_account, "session": session_name})
         who = Principal(arn=f"{role_arn}/{session_name}", account=source_account, user_id="AROA", role=role_arn)
         key = Key(f"ASIA{len(self.asked)}", "secret", who, "token", expires=self.clock() + timedelta(hours=12))
