@@ -15,6 +15,7 @@ from torch import Tensor
 from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, bits, fetch, floats, longs, real, take
 from outcrop.kernels.numbers import exp, kept, nought, part, read, stored
 from outcrop.kernels.rule import Rule
+from outcrop.kernels.sums import add_four, add_one, product
 
 
 def attend(query: Tensor, layer: tuple[Tensor, Tensor], where: Tensor, longest: int, rule: Rule) -> Tensor:
@@ -108,7 +109,7 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
             for place in range(count):
                 _near(beside + place * wide * size, wide * size)
                 for member in range(group):
-                    scores[member, place] = _product(asked[member], keys[head, first + place], width)
+                    scores[member, place] = product(asked[member], keys[head, first + place], width)
             for member in range(group):
                 _share(scores[member], count, cap)
             following = take(numbers, UNIT)
@@ -116,18 +117,15 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
             if following < rows * kv:
                 ahead += (following % kv * places + where[following // kv, 0]) * width * size
                 room = where[following // kv, 1]
-            # Four places at a time: the sums are read and written a quarter as often.
             fours = count - count % 4
             for place in range(0, fours, 4):
                 if place < room:
                     _near(ahead + place * width * size, 4 * width * size)
                 for member in range(group):
-                    _add_four(sums[member], scores[member, place : place + 4], values[head], first + place, wide)
+                    add_four(sums[member], scores[member, place : place + 4], values[head], first + place, wide)
             for place in range(fours, count):
                 for member in range(group):
-                    weight = scores[member, place]
-                    for number in range(wide):
-                        sums[member, number] += weight * read(values[head, first + place, number])
+                    add_one(sums[member], scores[member, place], values[head], first + place, wide)
             for member in range(group):
                 for number in range(wide):
                     found[row, head, member, number] = kept(sums[member, number], like)
@@ -141,15 +139,6 @@ def _near(address: Any, size: Any) -> None:
     """Have so many bytes brought near."""
     for line in range(0, size, LINE):
         fetch(address + line)
-
-
-@part
-def _product(asked: Any, key: Any, width: Any) -> Any:
-    """One score."""
-    score = np.float32(0.0)
-    for number in range(width):
-        score += asked[number] * read(key[number])
-    return score
 
 
 @part
@@ -169,16 +158,3 @@ def _share(scores: Any, count: Any, cap: Any) -> None:
     share = np.float32(1.0) / total
     for place in range(count):
         scores[place] *= share
-
-
-@part
-def _add_four(sums: Any, shares: Any, values: Any, at: Any, wide: Any) -> None:
-    """What four places weigh, to a head's sums."""
-    one, two, three, four = shares[0], shares[1], shares[2], shares[3]
-    for number in range(wide):
-        sums[number] += (
-            one * read(values[at, number])
-            + two * read(values[at + 1, number])
-            + three * read(values[at + 2, number])
-            + four * read(values[at + 3, number])
-        )

@@ -14,8 +14,9 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, fetch, floats, halves, longs, take
-from outcrop.kernels.numbers import kept, read
+from outcrop.kernels.native import LINE, THREAD, UNIT, Call, Kernel, fetch, floats, longs, take
+from outcrop.kernels.numbers import kept, nought, read, stored
+from outcrop.kernels.sums import add_four, add_one, product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,17 +115,14 @@ class ThinRows:
 
 @cache
 def _kernel(half: bool) -> Kernel:
-    size = 2 if half else 4
+    size, like = 2 if half else 4, nought(half)
 
     def gain(numbers: Any) -> None:
         count, height, inputs, outputs = numbers[8], numbers[9], numbers[10], numbers[11]
         layers, columns, room = numbers[12], numbers[13], numbers[14]
         rows, widths = carray(longs(numbers[4]), (count,)), carray(longs(numbers[6]), (layers,))
         table = carray(longs(numbers[5]), (count, columns))
-        if half:
-            x, y = carray(halves(numbers[2]), (height, inputs)), carray(halves(numbers[3]), (height, outputs))
-        else:
-            x, y = carray(floats(numbers[2]), (height, inputs)), carray(floats(numbers[3]), (height, outputs))
+        x, y = stored(numbers[2], (height, inputs), like), stored(numbers[3], (height, outputs), like)
         thread = take(numbers, THREAD)
         own = carray(floats(numbers[7]), ((thread + 1) * room,))[thread * room :]
         wide, low = own[:inputs], own[inputs + outputs :]
@@ -134,10 +132,7 @@ def _kernel(half: bool) -> Kernel:
             for layer in range(layers):
                 ranks += table[unit, 2 + layer]
                 held += table[unit, 2 + layer] * widths[layer]
-            if half:
-                a = carray(halves(table[unit, 0]), (ranks, inputs))
-            else:
-                a = carray(floats(table[unit, 0]), (ranks, inputs))
+            a = stored(table[unit, 0], (ranks, inputs), like)
             if ranks > 0:
                 for number in range(inputs):
                     wide[number] = read(x[row, number])
@@ -146,45 +141,28 @@ def _kernel(half: bool) -> Kernel:
             for rank in range(ranks):
                 for line in range(share):
                     fetch(table[unit, 1] + (rank * share + line) * LINE)
-                total = np.float32(0.0)
-                for number in range(inputs):
-                    total += wide[number] * read(a[rank, number])
-                low[rank] = total
+                low[rank] = product(wide, a[rank], inputs)
             following = take(numbers, UNIT)
             ahead = table[following, 0] if following < count else np.int64(0)
             first = column = place = np.int64(0)
             for layer in range(layers):
                 ranks, width = table[unit, 2 + layer], widths[layer]
-                if half:
-                    b = carray(halves(table[unit, 1] + 2 * place), (ranks, width))
-                else:
-                    b = carray(floats(table[unit, 1] + 4 * place), (ranks, width))
+                b = stored(table[unit, 1] + size * place, (ranks, width), like)
                 sums = own[inputs + column : inputs + column + width]
                 if ranks > 0:
                     for number in range(width):
                         sums[number] = read(y[row, column + number])
-                # Four at a time: the sums are read and written a quarter as often.
                 fours = ranks - ranks % 4
                 for rank in range(0, fours, 4):
                     if ahead != 0:
                         for line in range(4 * inputs * size // LINE):
                             fetch(ahead + (first + rank) * inputs * size + line * LINE)
-                    one, two = low[first + rank], low[first + rank + 1]
-                    three, four = low[first + rank + 2], low[first + rank + 3]
-                    for number in range(width):
-                        sums[number] += (
-                            one * read(b[rank, number])
-                            + two * read(b[rank + 1, number])
-                            + three * read(b[rank + 2, number])
-                            + four * read(b[rank + 3, number])
-                        )
+                    add_four(sums, low[first + rank : first + rank + 4], b, rank, width)
                 for rank in range(fours, ranks):
-                    weight = low[first + rank]
-                    for number in range(width):
-                        sums[number] += weight * read(b[rank, number])
+                    add_one(sums, low[first + rank], b, rank, width)
                 if ranks > 0:
                     for number in range(width):
-                        y[row, column + number] = kept(sums[number], y[0, 0])
+                        y[row, column + number] = kept(sums[number], like)
                 first, column, place = first + ranks, column + width, place + ranks * width
             unit = following
 
