@@ -51,7 +51,8 @@ class Claim:
         """Raise ServiceUnavailableException where the schema is not ours any more; a lost hold is taken again."""
         if not self._holds():
             raise ServiceUnavailableException(
-                "Another server has taken the database over; this one stores nothing until that one has ended."
+                "Another server has taken the database over, or the database has not noticed yet that an earlier "
+                "connection of this one is gone; nothing is stored until it is free."
             )
 
     def refresh(self) -> None:
