@@ -235,13 +235,19 @@ def _fleet(ground: _Ground, meter: Meter) -> Fleet:
         models=directory.models,
         logs=directory.logs,
         now=now,
-        threads=settings.engine_threads,
+        options=_engine_options(settings),
         on_demand_wait=settings.on_demand_wait_seconds,
         on_demand_keep=settings.on_demand_keep_seconds,
         meter=meter,
         memory=budget(settings.engine_memory_gb),
         measured=settings.unit_capacity == "measured",
     )
+
+
+def _engine_options(settings: Settings) -> list[str]:
+    """What each engine of our own is told."""
+    told = ["--stream-interval", str(settings.stream_interval_ms)]
+    return [*told, "--threads", str(settings.engine_threads)] if settings.engine_threads else told
 
 
 def _scheduler(ground: _Ground, specify: Specify) -> Scheduler:

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     engine_threads: Annotated[int, Field(ge=0)] = 0
     """Threads of an engine process; 0 means one a core."""
 
+    stream_interval_ms: Annotated[float, Field(ge=0)] = 20.0
+    """How long the pieces of a streamed answer are gathered before they are sent as one event, but for the first and
+    the last one, which are never held back. Each event costs this machine as much as a small model's token does. 0: an
+    event a token."""
+
     on_demand_wait_seconds: Annotated[float, Field(ge=0)] = 50.0
     """How long a call waits for its model to load; boto3 itself waits 60 s for an answer."""
 

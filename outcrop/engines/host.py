@@ -52,6 +52,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--waiting", type=int, default=256, help="requests kept beyond those")
     parser.add_argument("--step-tokens", type=int, default=0, help="rows that a step reads; 0: by the device")
     parser.add_argument("--cache-gb", type=float, default=0.0, help="of keys and values; 0: by the free memory")
+    parser.add_argument("--stream-interval", type=float, default=0.0, help="ms that pieces of a stream are gathered")
     parser.add_argument("--way", choices=WAYS, default="auto", help="how the model is run")
     return parser
 
@@ -113,7 +114,7 @@ async def serve(engine: TextEngine, options: argparse.Namespace) -> None:
     """Answer requests until the process ends."""
     key = os.environ.get(ENGINE_KEY, "")
     loop = asyncio.get_running_loop()
-    post = Post(loop)
+    post = Post(loop, options.stream_interval / 1e3)
     engine.after_step = post.ring
     listener = Listener(EngineHttp(engine, post, key), Port(options.host, options.port))
     await listener.start()

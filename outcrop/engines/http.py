@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,8 +124,8 @@ class EngineHttp:
         prompt = asked.to_prompt(self._engine.context, chat=chat)
         outputs: Outputs = asyncio.Queue()
         # A long prompt takes milliseconds to tokenise: other streams go on meanwhile.
-        emit = partial(self._post.put, deliver, outputs)
-        sequence = await asyncio.to_thread(self._engine.submit, asked.model, prompt, emit)
+        slot = self._post.slot(deliver, outputs)
+        sequence = await asyncio.to_thread(self._engine.submit, asked.model, prompt, slot)
         answer = Answer(asked, sequence, outputs)
         return answer if asked.stream else await answer.whole(request)
 

@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -145,7 +144,7 @@ class Trunk(asyncio.Protocol):
             raise OutcropError(f"no such verb: {verb}")
         asked = msgspec.json.decode(body, type=GenerateRequest)
         prompt = asked.to_prompt(self._engine.context, chat=CHATS[verb])
-        return self._engine.submit(asked.model, prompt, partial(self._post.put, self._deliver, number))
+        return self._engine.submit(asked.model, prompt, self._post.slot(self._deliver, number))
 
     def _refuse(self, number: int, status: int, document: dict[str, Any]) -> None:
         if self._calls.pop(number, None) is not None:

@@ -57,7 +57,7 @@ MOST_WAITING: Final = 16
 class Fleet:
     """Engine processes for every wanted model.
 
-    models: folder of custom models, one an id; logs: where engines write; threads: of an engine, 0 for its own choice;
+    models: folder of custom models, one an id; logs: where engines write; options: what each engine of our own is told;
     on_demand_wait: seconds that a call waits for an engine to load; on_demand_keep: seconds that what is served on
     demand stays loaded after its last call; program: what starts our own engine; meter: what counts calls;
     memory: bytes that all engines together may take, None for no bound; size: least bytes of an engine over a folder
@@ -73,7 +73,7 @@ class Fleet:
         models: Path,
         logs: Path,
         now: Callable[[], datetime],
-        threads: int = 0,
+        options: Sequence[str] = (),
         on_demand_wait: float = 60.0,
         on_demand_keep: float = 900.0,
         program: Sequence[str] = PROGRAM,
@@ -87,7 +87,7 @@ class Fleet:
         self._verdicts, self._meter = Verdicts(store, now), meter or Meter()
         self._seating = Seating(store, catalog, models)
         self._capacities = Capacities(store, self._seating, now) if measured else None
-        self._own = OwnEngine(program, ("--threads", str(threads)) if threads else ())
+        self._own = OwnEngine(program, options)
         self._wait, self._memory, self._size = on_demand_wait, memory, Sizes(size)
         self._lock = threading.Condition()
         self._engines: dict[Place, Running] = {}
