@@ -13,8 +13,8 @@ import torch
 from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import THREAD, UNIT, Call, Kernel, as_float, bits, floats, halves, real, take, words
-from outcrop.kernels.numbers import exp, kept, ordered
+from outcrop.kernels.native import THREAD, UNIT, Call, Kernel, bits, floats, halves, real, take, words
+from outcrop.kernels.numbers import exp, highest, kept, part
 from outcrop.kernels.product import supported
 from outcrop.kernels.rule import Rule
 from outcrop.kernels.tile import MANY, WIDE, exact
@@ -175,26 +175,8 @@ def _kernel() -> Kernel:
                         count * 4, bias, weight + WIDE * width * 2,
                     )  # fmt: skip
                 for member in range(high):
-                    end = before + row + member + 1 - first
-                    factor = scale
-                    if cap > 0:
-                        factor = cap
-                        for place in range(upper):
-                            scores[member, place] = np.float32(math.tanh(scores[member, place] * scale / cap))
-                    for place in range(upper):
-                        hidden = place >= end or (window > 0 and place < end - window)
-                        scores[member, place] = np.float32(-np.inf) if hidden else scores[member, place] * factor
-                    highest = np.int32(-(1 << 31))
-                    for place in range(upper):
-                        highest = max(highest, ordered(by_bits[member, place]))
-                    height = as_float(np.uint32(ordered(highest)))
-                    total = np.float32(0.0)
-                    for place in range(upper):
-                        weight = exp(scores[member, place] - height)
-                        scores[member, place] = weight
-                        total += weight
-                    for place in range(upper):
-                        shares[member, place] = kept(scores[member, place], shares[0, 0])
+                    _bend(scores[member], upper, before + row + member + 1 - first, window, scale, cap)
+                    total = _share(scores[member], by_bits[member], shares[member], upper)
                     scores[member, 0] = np.float32(1.0) / total
                 for column in range(0, columns, WIDE):
                     weight = values + (column * count + first * LANES) * 2
@@ -210,3 +192,30 @@ def _kernel() -> Kernel:
             unit = take(numbers, UNIT)
 
     return Kernel(attend)
+
+
+@part
+def _bend(scores: Any, count: Any, end: Any, window: Any, scale: Any, cap: Any) -> None:
+    """A row's products become scores, of what it sees: places before `end`, as many as the window has."""
+    factor = scale
+    if cap > 0:
+        factor = cap
+        for place in range(count):
+            scores[place] = np.float32(math.tanh(scores[place] * scale / cap))
+    for place in range(count):
+        hidden = place >= end or (window > 0 and place < end - window)
+        scores[place] = np.float32(-np.inf) if hidden else scores[place] * factor
+
+
+@part
+def _share(scores: Any, by_bits: Any, shares: Any, count: Any) -> Any:
+    """Scores (by_bits: their bits) become shares, which are yet to be divided by their sum: that is returned."""
+    height = highest(by_bits, count)
+    total = np.float32(0.0)
+    for place in range(count):
+        weight = exp(scores[place] - height)
+        scores[place] = weight
+        total += weight
+    for place in range(count):
+        shares[place] = kept(scores[place], shares[0])
+    return total

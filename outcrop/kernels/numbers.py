@@ -100,3 +100,12 @@ def exp(number: Any) -> Any:
 def ordered(word: Any) -> Any:
     """A float32's bits as an integer in the order of the numbers, what is none first or last; and back again."""
     return np.int32(word ^ np.int32(np.int32(word >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@part
+def highest(words: Any, count: Any) -> Any:
+    """The largest of so many float32 numbers, whose bits are given: where one is none, that or none of the others."""
+    found = np.int32(-(1 << 31))
+    for place in range(count):
+        found = max(found, ordered(words[place]))
+    return as_float(np.uint32(ordered(found)))

@@ -10,16 +10,14 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import FAST, UNIT, Kernel, floats, halves, take
-from outcrop.kernels.numbers import exp, kept, read
+from outcrop.kernels.native import UNIT, Kernel, floats, halves, take
+from outcrop.kernels.numbers import exp, inlined, kept, read
 
 ROWS: Final = 16
 """Rows that a thread takes at a time."""
-
-_inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
 
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
@@ -66,7 +64,7 @@ def _run(kernel: Kernel, shape: Sequence[int], tensors: Sequence[Tensor], *numbe
     )
 
 
-@_inlined
+@inlined
 def _bent(number: Any) -> Any:
     """The sigmoid function."""
     # Of a number and its mirror image the one that is not positive is raised: that never overflows.

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
-from outcrop.kernels.native import FAST, THREAD, UNIT, Kernel, as_float, bits, floats, halves, longs, real, take, words
-from outcrop.kernels.numbers import exp, kept, ordered
+from outcrop.kernels.native import THREAD, UNIT, Kernel, bits, floats, halves, longs, real, take, words
+from outcrop.kernels.numbers import exp, highest, inlined, kept, part
 from outcrop.kernels.strip import HEIGHT, WIDE, crossed, fresh, paired
 from outcrop.kernels.vectors import LANES
 
@@ -27,8 +27,6 @@ START, BEFORE, ROWS, LAID, SEEN = range(5)
 """What `Cuts.table` says of a segment: its first row, how many rows of what is shared it goes on from, its own rows,
 where what it sees is laid out, and over how many places."""
 FIELDS: Final = 5
-
-inlined: Final[Any] = njit(fastmath=FAST, error_model="numpy", forceinline=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +111,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, cut: Cuts, scale: float, w
         len(cut.blocks), cut.laid, room, window, bits(scale), *across(query),
     )  # fmt: skip
     return found, sums
+
+
+@part
+def hide(scores: Any, gone: Any, end: Any, count: Any) -> None:
+    """Of so many places a row sees none that its window has left, nor any from `end` on."""
+    for place in range(gone):
+        scores[place] = np.float32(-np.inf)
+    for place in range(end, count):
+        scores[place] = np.float32(-np.inf)
 
 
 @inlined
@@ -202,20 +209,9 @@ def _forward() -> Kernel:
                     )  # fmt: skip
                 for member in range(HEIGHT):
                     end = before + row + min(member, high - 1) + 1 - first
-                    for place in range(end, upper):
-                        scores[member, place] = np.float32(-np.inf)
-                    if window > 0:
-                        for place in range(end - window):
-                            scores[member, place] = np.float32(-np.inf)
-                    highest = np.int32(-(1 << 31))
-                    for place in range(upper):
-                        highest = max(highest, ordered(by_bits[member, place]))
-                    height = as_float(np.uint32(ordered(highest))) * scale
-                    weight = np.float32(0.0)
-                    for place in range(upper):
-                        one = weighed(scores[member, place] * scale - height)
-                        weight += one
-                        shares[member, place] = kept(one, shares[0, 0])
+                    hide(scores[member], end - window if window > 0 else 0, end, upper)
+                    height = highest(by_bits[member], upper) * scale
+                    weight = _share(scores[member], shares[member], upper, scale, height)
                     scores[member, 0] = np.float32(1.0) / weight
                     scores[member, 1] = height + np.float32(math.log(weight))
                 for number in range(0, width, WIDE):
@@ -231,3 +227,14 @@ def _forward() -> Kernel:
             unit = take(numbers, UNIT)
 
     return Kernel(attend)
+
+
+@part
+def _share(scores: Any, shares: Any, count: Any, scale: Any, height: Any) -> Any:
+    """Shares of so many scores, which are yet to be divided by their sum: that is returned."""
+    total = np.float32(0.0)
+    for place in range(count):
+        weight = weighed(scores[place] * scale - height)
+        total += weight
+        shares[place] = kept(weight, shares[0])
+    return total

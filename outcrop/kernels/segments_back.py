@@ -15,7 +15,7 @@ from numba import carray
 from torch import Tensor
 
 from outcrop.kernels.native import THREAD, UNIT, Kernel, bits, floats, halves, longs, real, take, words
-from outcrop.kernels.numbers import kept, read
+from outcrop.kernels.numbers import inlined, kept, read
 from outcrop.kernels.segments import (
     BEFORE,
     BLOCK,
@@ -26,7 +26,7 @@ from outcrop.kernels.segments import (
     START,
     Cuts,
     across,
-    inlined,
+    hide,
     lay_out,
     weighed,
 )
@@ -117,17 +117,6 @@ def _pair_up(x: Any, step: Any, high: Any, tall: Any, width: Any, found: Any) ->
 
 
 @inlined
-def _hide(scores: Any, columns: Any, end: Any, window: Any) -> Any:
-    """A row sees nothing of what follows it, nor of what its window has left."""
-    scores = carray(floats(scores), (columns,))
-    for place in range(max(np.int64(0), end), columns):
-        scores[place] = np.float32(-np.inf)
-    if window > 0:
-        for place in range(min(columns, end - window)):
-            scores[place] = np.float32(-np.inf)
-
-
-@inlined
 def _low(number: Any) -> Any:
     """A float32 rounded to bfloat16, as the first of a pair."""
     return np.uint32(kept(number, np.uint16(0)))
@@ -181,6 +170,7 @@ def _kernel() -> Kernel:
         at_above = at_queries + BLOCK * width * 2
         by_keys, by_values = carray(floats(at_keys), (longest, width)), carray(floats(at_values), (longest, width))
         by_rows, deltas = carray(floats(at_rows), (BLOCK, width)), carray(floats(at_deltas), (BLOCK,))
+        scores = carray(floats(at_scores), (HEIGHT, BLOCK))
         unit = take(numbers, UNIT)
         while unit < count:
             piece = pieces[unit]
@@ -239,8 +229,9 @@ def _kernel() -> Kernel:
                                     at_inner + place * 4, BLOCK * 4,
                                 )  # fmt: skip
                             for member in range(HEIGHT):
-                                end = seen - left + member + 1 if member < left else np.int64(0)
-                                _hide(at_scores + member * BLOCK * 4, columns, end, window)
+                                end = max(np.int64(0), seen - left + member + 1) if member < left else np.int64(0)
+                                gone = min(columns, end - window) if window > 0 else np.int64(0)
+                                hide(scores[member], gone, end, columns)
                             for member in range(0, HEIGHT, 2):
                                 one, other = min(row + member, high - 1), min(row + member + 1, high - 1)
                                 pair, two = (row + member) // 2, member * BLOCK * 4
