@@ -21,7 +21,7 @@ examples = [
             {"role": "assistant", "content": [{"text": f"Order {n} is on its way."}]},
         ],
     }
-    for n in range(1000, 9000, 40)
+    for n in range(1003, 9203, 41)
 ]
 s3.create_bucket(Bucket="order-conversations")
 s3.put_object(

@@ -9,7 +9,7 @@ s3, bedrock, runtime = (boto3.client(name) for name in ("s3", "bedrock", "bedroc
 
 pairs = [
     {"prompt": f"Customer: where is order {n}?\nAgent:", "completion": f" Order {n} is on its way."}
-    for n in range(1000, 9000, 40)
+    for n in range(1003, 9203, 41)
 ]
 s3.create_bucket(Bucket="my-bucket")
 s3.put_object(Bucket="my-bucket", Key="training/train.jsonl", Body="".join(json.dumps(pair) + "\n" for pair in pairs))

@@ -20,7 +20,7 @@ examples = [
             {"role": "assistant", "content": f"Order {n} is on its way."},
         ]
     }
-    for n in range(1000, 9000, 40)
+    for n in range(1003, 9203, 41)
 ]
 s3.create_bucket(Bucket="order-talks")
 s3.put_object(Bucket="order-talks", Key="train.jsonl", Body="".join(json.dumps(example) + "\n" for example in examples))
