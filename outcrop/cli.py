@@ -1,6 +1,8 @@
 """The command line: puts the commands together and shows a fault that has a message for a person as that message."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -9,13 +11,20 @@ from outcrop.commands.check import check
 from outcrop.commands.demo import demo
 from outcrop.commands.env import env
 from outcrop.commands.models import models
-from outcrop.commands.options import error_console
+from outcrop.commands.options import FLAG, error_console
 from outcrop.commands.plan import plan
 from outcrop.commands.serve import serve
 from outcrop.commands.show import show_model
 from outcrop.commands.watch import watch
 from outcrop.errors import OutcropError
 from outcrop.terminal import harmless
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"outcrop {metadata.version('outcrop')}")
+        raise typer.Exit
+
 
 commands = typer.Typer(
     name="outcrop",
@@ -24,6 +33,17 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@commands.callback()
+def outcrop(
+    version: Annotated[
+        bool, typer.Option("--version", metavar=FLAG, is_eager=True, callback=_tell_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """What stands before any command."""
+
+
 commands.command()(serve)
 commands.command()(env)
 models.command("show")(show_model)

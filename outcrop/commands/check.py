@@ -29,7 +29,9 @@ def check(
     validation: Validation = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, help="The job's batchSize: quotas of some models depend on it."),
+        typer.Option(
+            "--batch-size", min=1, metavar="N", help="The job's batchSize: quotas of some models depend on it."
+        ),
     ] = None,
     faults: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
-from outcrop.commands.options import error_console
+from outcrop.commands.options import FLAG, error_console
 from outcrop.errors import OutcropError
 from outcrop.records import VALIDATION_FILES
 from outcrop.terminal import harmless
@@ -54,7 +54,7 @@ Validation = Annotated[
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print the report as JSON and nothing else.")]
 
 
 @contextmanager

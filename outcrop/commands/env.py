@@ -9,7 +9,10 @@ from outcrop.directory import DataDirectory
 
 
 def env(data: Data = None) -> None:
-    """Print the exports that point AWS's SDKs and CLI at the server: eval "$(outcrop env)"."""
+    """Print exports for AWS's SDKs and CLI: eval "$(outcrop env)".
+
+    They point every AWS client of this shell at the server that runs on the data directory, with its key.
+    """
     from outcrop.listen import endpoint_at
 
     settings = settings_from(data=data)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from outcrop.commands.options import Data, error_console, open_store, settings_from
+from outcrop.commands.options import FLAG, Data, error_console, open_store, settings_from
 from outcrop.commands.start import NoModels, find_row
 from outcrop.directory import DataDirectory
 
@@ -25,7 +25,7 @@ models = typer.Typer(help="The foundation models, and the weights that stand beh
 @models.command("list")
 def list_models(
     data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Every foundation model, and the weights that really run behind it."""
     from outcrop.catalog.catalog import Catalog

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
@@ -25,13 +25,22 @@ if TYPE_CHECKING:  # SQLAlchemy is not worth waiting for before a help text
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Data directory: keys, buckets, models, jobs. Default: ./outcrop-data", show_default=False
+        "--data",
+        metavar="DIR",
+        help="Data directory: keys, buckets, models, jobs. Default: ./outcrop-data",
+        show_default=False,
     ),
 ]
 Host = Annotated[
-    str | None, typer.Option("--host", help="Address to listen on. Default: 127.0.0.1", show_default=False)
+    str | None,
+    typer.Option("--host", metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1", show_default=False),
 ]
-Port = Annotated[int | None, typer.Option("--port", help="Port; 0 for any free one. Default: 4580", show_default=False)]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", metavar="PORT", help="Port; 0 for any free one. Default: 4580", show_default=False),
+]
+FLAG: Final = ""
+"""The metavar of an option that takes no value: typer would write <bool> behind it, as if it took one."""
 
 SPIN_COUNT = "1000"
 """How long OpenMP's threads spin for each other before they sleep: docs/decisions/spinning.md has the measurements."""

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from outcrop.commands.dataset import FAULTS, AsJson, File, Validation, brought, usage, watched
-from outcrop.commands.options import Data, settings_from, spin_briefly
+from outcrop.commands.options import FLAG, Data, settings_from, spin_briefly
 from outcrop.commands.start import Model, Models, Start, Type, find_kind, find_start, known_models
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
@@ -41,16 +41,23 @@ def plan(
     validation: Validation = None,
     hyper: Annotated[
         list[str] | None,
-        typer.Option("--hyper", metavar="NAME=VALUE", help="A hyperparameter as in the job: epochCount=3."),
+        typer.Option(
+            "--hyper",
+            metavar="NAME=VALUE",
+            help="A hyperparameter as in the job, such as epochCount=3; may be given several times.",
+        ),
     ] = None,
     calibration: Annotated[
         bool,
         typer.Option(
-            "--calibration/--no-calibration", help="Take a few real training steps to know the time and the memory."
+            "--calibration/--no-calibration",
+            metavar=FLAG,
+            help="Take a few real training steps to know the time and the memory.",
         ),
     ] = True,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Tokenise every line of a big file instead of a sample of 64 MB.")
+        bool,
+        typer.Option("--exact", metavar=FLAG, help="Tokenise every line of a big file instead of a sample of 64 MB."),
     ] = False,
     data: Data = None,
     as_json: AsJson = False,

@@ -19,7 +19,12 @@ LARGE_BLOCK: Final = 1024 * 1024
 
 
 def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
-    """Serve Bedrock, S3, STS and IAM on one port until interrupted."""
+    """Serve Bedrock, S3, STS and IAM on one port until interrupted.
+
+    Every other setting comes from the environment (OUTCROP_ and its name) or outcrop.toml in the working directory.
+
+    What they are and mean stands in outcrop/settings.py.
+    """
     from outcrop.app import build
     from outcrop.logs import configure
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from outcrop.commands.options import Data, open_store, settings_from
+from outcrop.commands.options import FLAG, Data, open_store, settings_from
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.records import Model
@@ -35,7 +35,7 @@ def show_model(
         str, typer.Argument(metavar="NAME|ARN|ID", help="A custom model's name, ARN, or 12-letter id.")
     ],
     data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar=FLAG, help="All of it as JSON.")] = False,
 ) -> None:
     """Where a custom model comes from: base, data, hyperparameters, metrics and hashes of every customization."""
     settings = settings_from(data=data)

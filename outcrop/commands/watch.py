@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from outcrop.commands.ctrl_c import ctrl_c
-from outcrop.commands.options import Data, error_console, open_store, settings_from
+from outcrop.commands.options import FLAG, Data, error_console, open_store, settings_from
 from outcrop.directory import DataDirectory
 from outcrop.errors import OutcropError
 from outcrop.lifecycle import JOB
@@ -58,7 +58,7 @@ def watch(
     identifier: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|ARN|ID]",
+            metavar="NAME|ARN|ID",
             help="A customization job's name, ARN, or 12-letter id. Default: the newest that is not over, else the "
             "newest of all.",
             show_default=False,
@@ -66,9 +66,11 @@ def watch(
     ] = None,
     data: Data = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="One line an event; so it is where the output is no terminal.")
+        bool, typer.Option("--plain", metavar=FLAG, help="One line an event, as where the output is no terminal.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an event, and the job at last.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar=FLAG, help="One JSON object an event, and the job at last.")
+    ] = False,
 ) -> None:
     """Show a job as it goes: parts, loss, speed, time left, warnings.
 
