@@ -1,13 +1,11 @@
 """The page docs/reference/models.md: every row of the catalogue, and how a user adds one. Knows rows and Markdown."""
 
-import ast
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
-from pathlib import Path
 from typing import Final, get_args
 
 from msgspec import Struct, inspect
 
+from docs.attributes import attributes
 from docs.markdown import anchor, table
 from docs.quota_words import sentence
 from outcrop.catalog import rows as columns
@@ -247,14 +245,7 @@ def reference() -> Iterator[str]:
 
 def column_docs(struct: type[Struct], filled: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
     """Name, type, default and docstring of each column, read from the source that defines it."""
-    tree = ast.parse(Path(columns.__file__).read_text("utf-8"))
-    body = next(one.body for one in tree.body if isinstance(one, ast.ClassDef) and one.name == struct.__name__)
-    said = {
-        here.target.id: " ".join(str(below.value.value).split())
-        for here, below in pairwise(body)
-        if isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-    }
+    said = attributes(columns, struct.__name__)
     described = inspect.type_info(struct)
     assert isinstance(described, inspect.StructType)
     for field in described.fields:

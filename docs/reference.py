@@ -1,4 +1,4 @@
-"""The pages of docs/reference that are made from the catalogue: `make docs` writes them anew.
+"""The pages of docs/reference that are made from the catalogue and the settings: `make docs` writes them anew.
 
 A test compares the pages with what this makes.
 """
@@ -10,18 +10,24 @@ from typing import Final
 
 from docs.models_page import models_page
 from docs.quotas_page import quotas_page
+from docs.settings_page import settings_page
 from outcrop.catalog.catalog import Catalog
 
 FOLDER: Final = Path(__file__).parent / "reference"
-NOTE: Final = "<!-- made by `make docs` from outcrop/catalog/models.toml: change that, not this page -->\n\n"
+CATALOGUE: Final = "outcrop/catalog/models.toml"
 
-
-PAGES: Final[Mapping[str, Callable[[Catalog], str]]] = {"models.md": models_page, "quotas.md": quotas_page}
+PAGES: Final[Mapping[str, tuple[str, Callable[[Catalog], str]]]] = {
+    "models.md": (CATALOGUE, models_page),
+    "quotas.md": (CATALOGUE, quotas_page),
+    "settings.md": ("outcrop/settings.py", lambda _: settings_page()),
+}
+"""Each page with the file that it is made from."""
 
 
 def page(name: str, catalog: Catalog) -> str:
     """The whole text of one page."""
-    return NOTE + PAGES[name](catalog)
+    source, text = PAGES[name]
+    return f"<!-- made by `make docs` from {source}: change that, not this page -->\n\n{text(catalog)}"
 
 
 if __name__ == "__main__":

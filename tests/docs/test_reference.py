@@ -1,4 +1,4 @@
-"""The pages of docs/reference are those that the catalogue makes now, and their examples work."""
+"""The pages of docs/reference are those that the catalogue and the settings make now, and their examples work."""
 
 import re
 from contextlib import nullcontext
