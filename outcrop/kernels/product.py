@@ -92,13 +92,8 @@ class PairedWeight:
         )
 
 
-def _tiles(adds: bool) -> list[Any]:
-    return [whole(Kind(height, rounds=True, vectors=BESIDE, beside=BESIDE, adds=adds)) for height in HEIGHTS]
-
-
 # Of the module, not of a kernel: a kernel is found again on disk by what its function closes over.
-eight, four, one = _tiles(adds=False)
-eight_more, four_more, one_more = _tiles(adds=True)
+eight, four, one = (whole(Kind(height, rounds=True, vectors=BESIDE, beside=BESIDE)) for height in HEIGHTS)
 
 
 @cache
@@ -142,19 +137,12 @@ def _kernel(inputs: int, adds: bool) -> Kernel:
                         for row in range(left):
                             for place in range(columns):
                                 held[row, place] = found[first + row, column * WIDE + place]
-                if adds:
-                    if left > low:
-                        eight_more(read, step, weight, pairs, there, apart, bias, near, pace)
-                    elif left > 1:
-                        four_more(read, step, weight, pairs, there, apart, bias, near, pace)
-                    else:
-                        one_more(read, step, weight, pairs, there, apart, bias, near, pace)
-                elif left > low:
-                    eight(read, step, weight, pairs, there, apart, bias, near, pace)
+                if left > low:
+                    eight(adds, read, step, weight, pairs, there, apart, bias, near, pace)
                 elif left > 1:
-                    four(read, step, weight, pairs, there, apart, bias, near, pace)
+                    four(adds, read, step, weight, pairs, there, apart, bias, near, pace)
                 else:
-                    one(read, step, weight, pairs, there, apart, bias, near, pace)
+                    one(adds, read, step, weight, pairs, there, apart, bias, near, pace)
                 if 1 < left < high or columns < WIDE:
                     for row in range(left):
                         for place in range(columns):

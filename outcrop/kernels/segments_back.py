@@ -188,9 +188,8 @@ def _kernel() -> Kernel:
                     along = numbers[6] + head * above_head + first * above_step
                     tall = (high + HEIGHT - 1) // HEIGHT * HEIGHT
                     some = _Rows(asked, query_step, along, above_step, high, tall)
-                    _begin(
-                        own, some, numbers[7] + (first * heads + head) * width * 2, heads * width * 2, by_place, width
-                    )
+                    found = numbers[7] + (first * heads + head) * width * 2
+                    _begin(own, some, found, heads * width * 2, by_place, width)
                     last = min(last_place, before + begin + high)
                     for chunk in _chunks(piece[PLACE], last, before + begin, window):
                         behind = before + begin - chunk

@@ -25,8 +25,8 @@ WIDE: Final = LANES * VECTORS
 class _Writer:
     """Writes one tile's instructions."""
 
-    def __init__(self, builder: Any, kind: "Kind") -> None:
-        self._to, self._kind = builder, kind
+    def __init__(self, builder: Any, kind: "Kind", *, adds: bool = False) -> None:
+        self._to, self._kind, self._adds = builder, kind, adds
 
     def write(
         self, reads: list[Any], weights: list[Any], pairs: Any, writes: list[Any], bias: Any, ahead: Any, pace: Any
@@ -70,7 +70,7 @@ class _Writer:
     def _begun(self, writes: list[Any], bias: Any) -> list[list[Any]]:
         """What sums begin with, by row and vector."""
         to, count = self._to, self._kind.vectors
-        if not self._kind.adds:
+        if not self._adds:
             places = self.places(bias, vectors.long(4 * LANES), count)
             alike = [vectors.load(to, place, vectors.FLOATS, 4) for place in places]
             return [alike for _ in writes]
@@ -104,32 +104,31 @@ class Kind:
     """Of columns."""
     beside: int = 1
     """Vectors whose numbers lie with each pair of numbers."""
-    adds: bool = False
-    """To what lies where the product goes, rounded as it is; else to the bias."""
 
 
 def whole(kind: Kind) -> Any:
     """An intrinsic for tiles all of whose rows are there.
 
-    Its arguments, all int64: x, bytes from one of its rows to the next; weight (…, vectors, LANES, 2), and how many
+    Its arguments: a constant, whether the product is added to what lies where it goes, rounded as it is, or to the bias
+    instead; the others int64: x, bytes from one of its rows to the next; weight (…, vectors, LANES, 2), and how many
     pairs of numbers are multiplied; where the product goes and bytes from one of its rows to the next; bias (vectors *
     LANES) float32; where to read ahead, and how many bytes further with each pair: one line, or two.
     """
 
-    @intrinsic
+    @intrinsic(prefer_literal=True)
     def made(
-        context: Any, x: Any, x_step: Any, weight: Any, pairs: Any, found: Any, step: Any, bias: Any, ahead: Any,
-        pace: Any,
+        context: Any, adds: Any, x: Any, x_step: Any, weight: Any, pairs: Any, found: Any, step: Any, bias: Any,
+        ahead: Any, pace: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            x, x_step, weight, pairs, found, step, bias, ahead, pace = arguments
-            writer = _Writer(builder, kind)
+            _, x, x_step, weight, pairs, found, step, bias, ahead, pace = arguments
+            writer = _Writer(builder, kind, adds=adds.literal_value)
             reads, writes = writer.places(x, x_step, kind.height), writer.places(found, step, kind.height)
             weights = writer.places(weight, ir.Constant(vectors.LONG, LINE), kind.vectors)
             writer.write(reads, weights, pairs, writes, bias, ahead, pace)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), generate
+        return types.void(adds, *[types.int64] * 9), generate
 
     return made
 
