@@ -142,7 +142,8 @@ class Trunk(asyncio.Protocol):
     def _queue(self, number: int, verb: str, body: bytes) -> Sequence:
         if verb not in CHATS:
             raise OutcropError(f"no such verb: {verb}")
-        asked = msgspec.json.decode(body, type=GenerateRequest)
+        # A stream, whatever it says.
+        asked = msgspec.structs.replace(msgspec.json.decode(body, type=GenerateRequest), stream=True)
         prompt = asked.to_prompt(self._engine.context, chat=CHATS[verb])
         return self._engine.submit(asked.model, prompt, self._post.slot(self._deliver, number))
 

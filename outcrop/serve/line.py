@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import httpx
 import msgspec
@@ -60,7 +59,7 @@ class Line:
     timeout: longest silence in seconds before ModelTimeoutException; trunk: the port at which it is asked for streams,
     None for one that gives them over HTTP; manner: how it is asked, our own engine's way.
     Every verb may also raise ValidationException (the engine refuses the prompt), ThrottlingException (too many wait),
-    ModelNotReadyException (nobody answers there) and ModelErrorException. Nothing is held between calls, so nobody
+    ModelNotReadyException (nobody answers there) and ModelErrorException. Between calls nothing is open, so nobody
     closes it: whoever still has it when its engine is gone is told to try again.
     """
 
@@ -76,7 +75,7 @@ class Line:
     ) -> None:
         self.url = url
         self._key, self._timeout, self._socket, self._trunk = key, timeout, socket, trunk
-        self._trunks: WeakKeyDictionary[asyncio.AbstractEventLoop, Trunk] = WeakKeyDictionary()
+        self._trunks: dict[asyncio.AbstractEventLoop, Trunk] = {}
         self._manner = manner or OwnManner()
         # Its threads begin with the first use, and end with this line.
         self._askers = ThreadPoolExecutor(ASKERS, thread_name_prefix="question")
