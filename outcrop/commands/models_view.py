@@ -64,16 +64,16 @@ def show_list(console: Console, rows: list[Listed]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
     table.add_column("customized by", no_wrap=True)
-    table.add_column("weights that really run", overflow="fold")
+    table.add_column("what runs", overflow="fold")
     for row in rows:
         ways = "\n".join(_way(kind, form) for kind, form in row.customizations.items())
         size = "[red]missing[/red]" if row.missing else count(row.parameters or 0)
-        stands_in = "[yellow]stands in[/yellow], " if row.stands_in else ""
+        stands_in = " [yellow]stands in[/yellow]" if row.stands_in else ""
         served = f"\non {escape(row.engine)}" if row.engine else ""
         table.add_row(
             f"{row.id}\n[dim]{escape(row.name)}[/dim]",
             ways,
-            f"{escape(_short(row.weights))}\n{stands_in}{size}{served}",
+            f"{escape(_short(row.weights))}\n{size}{stands_in}{served}",
         )
     console.print(table)
     for fault in dict.fromkeys(row.missing for row in rows if row.missing):

@@ -33,3 +33,13 @@ def test_the_engine_of_a_row_is_told(tmp_path: Path) -> None:
     assert " on " not in screens[0].partition("stands in:")[0]
     assert "on vllm serve --dtype bfloat16" in screens[1]
     assert "on [red]vllm serve" in screens[2]
+
+
+def test_a_model_takes_two_lines_of_a_narrow_terminal() -> None:
+    catalog = Catalog.load()
+    screen = io.StringIO()
+    show_list(Console(file=screen, width=80), [listed(row, NoModels(), catalog) for row in catalog.rows])
+    heading, *table = screen.getvalue().partition("\n\n")[0].splitlines()
+    assert heading.split() == ["model", "customized", "by", "what", "runs"]
+    assert len(table) == 2 * len(catalog.rows)
+    assert all(line.endswith("stands in") for line in table[1::2]), table
