@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from outcrop.kernels.native import FRONT, LINE, Call, Kernel
+from outcrop.kernels.vectors import LONG, long
 
 ROOM: Final = 3 * LINE // 8
 """Numbers that a kernel of a program has: its counters, and what its call says. Whole lines, no two kernels on one."""
@@ -27,8 +28,6 @@ CODE, CAME, WENT, STATE = 0, 1, 2, LINE // 8
 
 PATIENCE: Final = 1 << 10
 """Looks at who is still at work, some 20 ns each, between which a waiting thread keeps its core."""
-
-_LONG = ir.IntType(64)
 
 
 class Program:
@@ -93,35 +92,35 @@ def visit(context: Any, state: Any, numbers: Any, yields: Any) -> Any:
     """Help with one kernel, and wait until nobody is at it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        to, nothing = builder, _long(0)
+        to, nothing = builder, long(0)
         state, numbers, yields = arguments
-        there = to.inttoptr(state, _LONG.as_pointer())
-        came, went = (to.gep(there, [_long(place)]) for place in (CAME, WENT))
+        there = to.inttoptr(state, LONG.as_pointer())
+        came, went = (to.gep(there, [long(place)]) for place in (CAME, WENT))
         code = to.load(there)
         work, wait, again, give, after = (
             to.append_basic_block(name) for name in ("work", "wait", "again", "give", "after")
         )
         to.cbranch(to.icmp_signed("!=", code, nothing), work, after)
         to.position_at_end(work)
-        to.atomic_rmw("add", came, _long(1), "seq_cst")
+        to.atomic_rmw("add", came, long(1), "seq_cst")
         # Whoever finds a piece of work taken sees as well that its taker has come: `take` promises no order, and not
         # all processors keep one.
         to.fence("release")
-        kernel = to.inttoptr(code, ir.FunctionType(ir.VoidType(), [_LONG.as_pointer()]).as_pointer())
-        to.call(kernel, [to.inttoptr(numbers, _LONG.as_pointer())])
+        kernel = to.inttoptr(code, ir.FunctionType(ir.VoidType(), [LONG.as_pointer()]).as_pointer())
+        to.call(kernel, [to.inttoptr(numbers, LONG.as_pointer())])
         to.fence("acquire")
-        to.atomic_rmw("add", went, _long(1), "seq_cst")
+        to.atomic_rmw("add", went, long(1), "seq_cst")
         to.branch(wait)
         to.position_at_end(wait)
-        times = to.phi(_LONG)
+        times = to.phi(LONG)
         times.add_incoming(nothing, work)
         # Who has left is asked first: whoever comes in between is counted among those who came.
         left = to.load_atomic(went, "seq_cst", 8)
         to.cbranch(to.icmp_signed("==", left, to.load_atomic(came, "seq_cst", 8)), after, again)
         to.position_at_end(again)
         _rest(to)
-        more = to.add(times, _long(1))
-        tired = to.icmp_signed("==", to.and_(more, _long(PATIENCE - 1)), nothing)
+        more = to.add(times, long(1))
+        tired = to.icmp_signed("==", to.and_(more, long(PATIENCE - 1)), nothing)
         times.add_incoming(more, again)
         to.cbranch(to.and_(tired, to.icmp_signed("!=", yields, nothing)), give, wait)
         to.position_at_end(give)
@@ -133,10 +132,6 @@ def visit(context: Any, state: Any, numbers: Any, yields: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
-
-
-def _long(number: int) -> Any:
-    return ir.Constant(_LONG, number)
 
 
 def _rest(builder: Any) -> None:

@@ -186,8 +186,7 @@ def _kernel() -> Kernel:
                     first, high = start + begin, min(BLOCK, rows - begin)
                     asked = numbers[2] + head * query_head + first * query_step
                     along = numbers[6] + head * above_head + first * above_step
-                    tall = (high + HEIGHT - 1) // HEIGHT * HEIGHT
-                    some = _Rows(asked, query_step, along, above_step, high, tall)
+                    some = _Rows(asked, query_step, along, above_step, high, (high + HEIGHT - 1) // HEIGHT * HEIGHT)
                     found = numbers[7] + (first * heads + head) * width * 2
                     _begin(own, some, found, heads * width * 2, by_place, width)
                     last = min(last_place, before + begin + high)
@@ -197,7 +196,7 @@ def _kernel() -> Kernel:
                         if by_row:
                             _to_rows(own, some, seen, chunk, behind, width)
                         if by_place:
-                            _to_places(own, tall, chunk, behind, min(np.int64(BLOCK), last - chunk), width)
+                            _to_places(own, some.tall, chunk, behind, min(np.int64(BLOCK), last - chunk), width)
                     for row in range(high if by_row else 0):
                         _give(to_query[first + row, head], by_rows[row], scale, width)
             for place in range(piece[PLACE], min(last_place, before + rows) if by_place else 0):

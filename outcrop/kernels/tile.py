@@ -121,8 +121,8 @@ def whole(kind: Kind) -> Any:
         ahead: Any, pace: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _, x, x_step, weight, pairs, found, step, bias, ahead, pace = arguments
             writer = _Writer(builder, kind, adds=adds.literal_value)
+            _, x, x_step, weight, pairs, found, step, bias, ahead, pace = arguments
             reads, writes = writer.places(x, x_step, kind.height), writer.places(found, step, kind.height)
             weights = writer.places(weight, ir.Constant(vectors.LONG, LINE), kind.vectors)
             writer.write(reads, weights, pairs, writes, bias, ahead, pace)

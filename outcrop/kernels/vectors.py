@@ -1,4 +1,4 @@
-"""Vectors of sixteen numbers as LLVM instructions: what numba has no word for, and both tiles and strips are made of.
+"""Numbers, and vectors of sixteen, in LLVM's words: what numba has none for, and tiles and strips are made of.
 
 Pairs of bfloat16 are multiplied and added to float32 at once (AVX512-BF16). Knows llvmlite's builder and addresses.
 """
