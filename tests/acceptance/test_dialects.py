@@ -93,7 +93,7 @@ def test_whole_streamed_conversed_and_counted_agree(runtime: Any, model: str) ->
     stream = runtime.invoke_model_with_response_stream(modelId=model, body=body)
     chunks = [json.loads(event["chunk"]["bytes"]) for event in stream["body"]]
     assert "".join(pieces(chunks)) == text
-    assert len(pieces(chunks)) > 5
+    assert len(pieces(chunks)) > 1, "its first piece is never held back for others"
     metrics = chunks[-1]["amazon-bedrock-invocationMetrics"]
     assert (metrics["inputTokenCount"], metrics["outputTokenCount"]) == counts
     assert 0 < metrics["firstByteLatency"] <= metrics["invocationLatency"]
