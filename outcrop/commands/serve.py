@@ -23,7 +23,7 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
 
     Every other setting comes from the environment (OUTCROP_ and its name) or outcrop.toml in the working directory.
 
-    What they are and mean stands in outcrop/settings.py.
+    What they are and mean: docs/reference/settings.md.
     """
     from outcrop.app import build
     from outcrop.logs import configure
