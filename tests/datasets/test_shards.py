@@ -207,12 +207,13 @@ def test_an_interrupted_draft_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture
 def shard(tmp_path: Path) -> Shard:
+    (tmp_path / "plan").mkdir()
     found, _ = shard_of(
         write(BARE, tmp_path / "base"),
         [{"prompt": "p" * (1 + index % 3), "completion": "c" * (1 + index % 5)} for index in range(40)],
         tmp_path / "plan" / "train",
         "prompt-completion",
-    ) if (tmp_path / "plan").mkdir() is None else (None, [])  # fmt: skip
+    )
     assert found is not None
     return found
 
