@@ -121,11 +121,12 @@ def _kernel(width: int, wide: int, group: int, half: bool) -> Kernel:
             for place in range(0, fours, 4):
                 if place < room:
                     _near(ahead + place * width * size, 4 * width * size)
+                seen = values[head, first + place : first + place + 4]
                 for member in range(group):
-                    add_four(sums[member], scores[member, place : place + 4], values[head], first + place, wide)
+                    add_four(sums[member], scores[member, place : place + 4], seen, wide)
             for place in range(fours, count):
                 for member in range(group):
-                    add_one(sums[member], scores[member, place], values[head], first + place, wide)
+                    add_one(sums[member], scores[member, place], values[head, first + place], wide)
             for member in range(group):
                 for number in range(wide):
                     found[row, head, member, number] = kept(sums[member, number], like)

@@ -20,20 +20,20 @@ def product(numbers: Any, row: Any, width: Any) -> Any:
 
 
 @part
-def add_four(sums: Any, weights: Any, rows: Any, first: Any, width: Any) -> None:
+def add_four(sums: Any, weights: Any, rows: Any, width: Any) -> None:
     """Four rows, each times its weight: the sums are read and written a quarter as often."""
     one, two, three, four = weights[0], weights[1], weights[2], weights[3]
     for place in range(width):
         sums[place] += (
-            one * read(rows[first, place])
-            + two * read(rows[first + 1, place])
-            + three * read(rows[first + 2, place])
-            + four * read(rows[first + 3, place])
+            one * read(rows[0, place])
+            + two * read(rows[1, place])
+            + three * read(rows[2, place])
+            + four * read(rows[3, place])
         )
 
 
 @part
-def add_one(sums: Any, weight: Any, rows: Any, which: Any, width: Any) -> None:
+def add_one(sums: Any, weight: Any, row: Any, width: Any) -> None:
     """One row times its weight."""
     for place in range(width):
-        sums[place] += weight * read(rows[which, place])
+        sums[place] += weight * read(row[place])

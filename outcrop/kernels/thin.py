@@ -157,9 +157,9 @@ def _kernel(half: bool) -> Kernel:
                     if ahead != 0:
                         for line in range(4 * inputs * size // LINE):
                             fetch(ahead + (first + rank) * inputs * size + line * LINE)
-                    add_four(sums, low[first + rank : first + rank + 4], b, rank, width)
+                    add_four(sums, low[first + rank : first + rank + 4], b[rank : rank + 4], width)
                 for rank in range(fours, ranks):
-                    add_one(sums, low[first + rank], b, rank, width)
+                    add_one(sums, low[first + rank], b[rank], width)
                 if ranks > 0:
                     for number in range(width):
                         y[row, column + number] = kept(sums[number], like)
