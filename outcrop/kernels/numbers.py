@@ -97,6 +97,14 @@ def exp(number: Any) -> Any:
 
 
 @inlined
+def sigmoid(number: Any) -> Any:
+    """1 / (1 + exp(-number))."""
+    # Of a number and its mirror image the one that is not positive is raised: that never overflows.
+    raised = exp(-abs(number))
+    return (raised if number < 0 else np.float32(1.0)) / (np.float32(1.0) + raised)
+
+
+@inlined
 def ordered(word: Any) -> Any:
     """A float32's bits as an integer in the order of the numbers, what is none first or last; and back again."""
     return np.int32(word ^ np.int32(np.int32(word >> np.int32(31)) & np.int32(0x7FFFFFFF)))

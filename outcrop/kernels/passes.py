@@ -14,7 +14,7 @@ from numba import carray
 from torch import Tensor
 
 from outcrop.kernels.native import UNIT, Kernel, floats, halves, take
-from outcrop.kernels.numbers import exp, inlined, kept, read
+from outcrop.kernels.numbers import kept, read, sigmoid
 
 ROWS: Final = 16
 """Rows that a thread takes at a time."""
@@ -64,14 +64,6 @@ def _run(kernel: Kernel, shape: Sequence[int], tensors: Sequence[Tensor], *numbe
     )
 
 
-@inlined
-def _bent(number: Any) -> Any:
-    """The sigmoid function."""
-    # Of a number and its mirror image the one that is not positive is raised: that never overflows.
-    raised = exp(-abs(number))
-    return (raised if number < 0 else np.float32(1.0)) / (np.float32(1.0) + raised)
-
-
 @cache
 def _gated() -> Kernel:
     def gated(numbers: Any) -> None:
@@ -83,7 +75,7 @@ def _gated() -> Kernel:
             found = carray(halves(numbers[6] + first), (count,))
             for place in range(count):
                 number = read(gate[place])
-                found[place] = kept(number * _bent(number) * read(up[place]), found[0])
+                found[place] = kept(number * sigmoid(number) * read(up[place]), found[0])
             unit = take(numbers, UNIT)
 
     return Kernel(gated)
@@ -101,7 +93,7 @@ def _gated_back() -> Kernel:
             to_gate, to_up = carray(halves(numbers[7] + first), (count,)), carray(halves(numbers[8] + first), (count,))
             for place in range(count):
                 number, came = read(gate[place]), read(above[place])
-                share = _bent(number)
+                share = sigmoid(number)
                 slope = share * (np.float32(1.0) + number * (np.float32(1.0) - share))
                 to_gate[place] = kept(came * read(up[place]) * slope, to_gate[0])
                 to_up[place] = kept(came * number * share, to_up[0])

@@ -15,7 +15,7 @@ from numba import carray
 from torch import Tensor
 
 from outcrop.kernels.native import UNIT, Call, Kernel, bits, floats, longs, real, take
-from outcrop.kernels.numbers import exp, inlined, kept, nought, read, stored
+from outcrop.kernels.numbers import inlined, kept, nought, read, sigmoid, stored
 
 WORTH: Final = 1 << 15
 """Numbers under which waking a second thread takes longer than doing it alone."""
@@ -115,11 +115,7 @@ def _gate(half: bool) -> Kernel:
         while row < rows:
             for place in range(width):
                 number = read(both[row, 0, place])
-                # Of a number and its mirror image the one that is not positive is raised: that never overflows.
-                raised = exp(-abs(number))
-                turned = raised if number < 0 else np.float32(1.0)
-                bent = number * turned / (np.float32(1.0) + raised)
-                found[row, place] = kept(bent * read(both[row, 1, place]), like)
+                found[row, place] = kept(number * sigmoid(number) * read(both[row, 1, place]), like)
             row = take(numbers, UNIT)
 
     return Kernel(gate)

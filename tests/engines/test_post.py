@@ -82,6 +82,13 @@ class Listening:
         came, self.came = self.came, []
         return came
 
+    async def told(self, put: Callable[[Output], None], *outputs: Output) -> list[list[tuple[Any, str]]]:
+        """What comes of a step that tells one request so much."""
+        for output in outputs:
+            put(output)
+        self.post.ring()
+        return await self.heard()
+
     def tick(self) -> None:
         later, self.later = self.later, []
         for callback in later:
@@ -110,23 +117,16 @@ def test_what_lies_between_the_first_piece_and_the_last_is_gathered() -> None:
     async def test() -> None:
         here = Listening(1.0)
         first, second = here.slot(1), here.slot(2)
-        first(Output("a"))
-        here.post.ring()
-        assert await here.heard() == [[(1, "a")]]
-        first(Output("b"))
-        here.post.ring()
+        assert await here.told(first, Output("a")) == [[(1, "a")]]
+        assert not await here.told(first, Output("b"))
         first(Output("c"))
-        second(Output("x"))
-        here.post.ring()
-        assert await here.heard() == [[(2, "x")]], "a first piece waits for nobody"
+        assert await here.told(second, Output("x")) == [[(2, "x")]], "a first piece waits for nobody"
         here.tick()
         assert await here.heard() == [[(1, "bc")]]
         first(Output("d"))
-        second(Output("y"))
-        here.post.ring()
-        first(Output("e", "length"))
-        here.post.ring()
-        assert await here.heard() == [[(1, "de")]], "nor does a last one, with all that is before it"
+        assert not await here.told(second, Output("y"))
+        ended = await here.told(first, Output("e", "length"))
+        assert ended == [[(1, "de")]], "nor does a last one, with all that is before it"
         here.tick()
         assert await here.heard() == [[(2, "y")]]
 
@@ -137,17 +137,12 @@ def test_after_a_pause_the_next_piece_goes_at_once() -> None:
     async def test() -> None:
         here = Listening(1.0)
         put = here.slot(1)
-        put(Output("a"))
-        here.post.ring()
-        assert await here.heard() == [[(1, "a")]]
+        assert await here.told(put, Output("a")) == [[(1, "a")]]
         here.tick()
         assert not here.later, "who hears of nobody does not look again and again"
-        put(Output("b"))
-        here.post.ring()
-        assert await here.heard() == [[(1, "b")]], "steps that take longer than the interval hold nothing back"
-        put(Output("c"))
-        here.post.ring()
-        assert not await here.heard()
+        late = await here.told(put, Output("b"))
+        assert late == [[(1, "b")]], "steps that take longer than the interval hold nothing back"
+        assert not await here.told(put, Output("c"))
         here.tick()
         assert await here.heard() == [[(1, "c")]]
 
@@ -159,9 +154,7 @@ def test_without_an_interval_each_piece_goes_with_its_step() -> None:
         here = Listening(0.0)
         put = here.slot(1)
         for letter in "abc":
-            put(Output(letter))
-            here.post.ring()
-            assert await here.heard() == [[(1, letter)]]
+            assert await here.told(put, Output(letter)) == [[(1, letter)]]
         assert not here.later
 
     run(test)
@@ -171,12 +164,8 @@ def test_a_failure_does_not_swallow_what_was_made_before() -> None:
     async def test() -> None:
         here = Listening(1.0)
         put = here.slot(1)
-        put(Output("a"))
-        here.post.ring()
-        await here.heard()
-        put(Output("b"))
-        put(Output("", "error", failure="no more"))
-        here.post.ring()
-        assert await here.heard() == [[(1, "b"), (1, "no more")]]
+        await here.told(put, Output("a"))
+        came = await here.told(put, Output("b"), Output("", "error", failure="no more"))
+        assert came == [[(1, "b"), (1, "no more")]]
 
     run(test)
