@@ -20,6 +20,7 @@ from outcrop.lifecycle import check
 from outcrop.records import Deployment, shortened
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing
+from outcrop.store.lookup import Lookup
 from outcrop.store.models import require_model
 from outcrop.store.refusals import Busy, OverQuota
 from outcrop.store.resources import rows_of_fields
@@ -52,6 +53,7 @@ class DeploymentStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lookup = Lookup(database, DEPLOYMENTS, Deployment)
 
     def add(
         self,
@@ -85,8 +87,7 @@ class DeploymentStore:
 
     def find(self, region: str, identifier: str) -> Deployment | None:
         """The deployment of this name or ARN in this region."""
-        with self._database.read() as connection:
-            return ROWS.find(connection, region, identifier)
+        return self._lookup.find(region, identifier)
 
     def by_arn(self, arn: str) -> Deployment | None:
         """The deployment of this ARN, in whatever region."""

@@ -21,6 +21,7 @@ from outcrop.lifecycle import check
 from outcrop.records import Throughput, shortened
 from outcrop.store.database import Database, Instant, metadata
 from outcrop.store.listing import Cursor, Listing
+from outcrop.store.lookup import Lookup
 from outcrop.store.models import require_model
 from outcrop.store.refusals import Busy, Committed, OverQuota
 from outcrop.store.resources import rows_of_fields
@@ -57,6 +58,7 @@ class ThroughputStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lookup = Lookup(database, THROUGHPUTS, Throughput)
 
     def add(
         self,
@@ -90,8 +92,7 @@ class ThroughputStore:
 
     def find(self, region: str, identifier: str) -> Throughput | None:
         """The throughput of this name or ARN in this region."""
-        with self._database.read() as connection:
-            return ROWS.find(connection, region, identifier)
+        return self._lookup.find(region, identifier)
 
     def by_arn(self, arn: str) -> Throughput | None:
         """The throughput of this ARN, in whatever region."""
