@@ -55,11 +55,11 @@ class Room:
             return []
         promised = sum(self._promised.values())
         if promised + need > self._budget:
+            deleting = "deleting a provisioned model throughput; or " if need <= self._budget else ""
             raise NoRoom(
                 f"Too little memory: an engine over {place.weights.name} takes at least {gigabytes(need)}. All engines "
                 f"may take {gigabytes(self._budget)}, and {gigabytes(promised)} of it are held for provisioned models. "
-                "What helps: deleting a provisioned model throughput; or smaller weights; or a larger setting "
-                "engine_memory_gb"
+                f"What helps: {deleting}smaller weights; or a larger setting engine_memory_gb"
             )
         if not want.pressing:
             return None

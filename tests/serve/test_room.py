@@ -88,6 +88,13 @@ def test_what_never_fits_is_told_with_the_figures() -> None:
         assert moves([*promised, want], engines, 9.0, budget=10 * gigabyte, needs=needs) == [move]
 
 
+def test_what_does_not_fit_even_alone_is_not_told_to_delete_others() -> None:
+    [move] = moves([throughput(C, "Creating")], {}, 9.0, budget=10**9, needs={C: 4 * 10**9})
+    assert isinstance(move, Fail)
+    assert "0 MB of it are held" in move.reason
+    assert move.reason.endswith("What helps: smaller weights; or a larger setting engine_memory_gb")
+
+
 def test_of_two_throughputs_that_do_not_fit_together_the_first_is_served() -> None:
     wants = [throughput(A, "Creating"), throughput(B, "Creating")]
     first, second = moves(wants, {}, 9.0, budget=60, needs=NEEDS)
