@@ -100,6 +100,8 @@ class Fleet:
         self._without_room: dict[str, str] = {}
         self._waiters = threading.BoundedSemaphore(MOST_WAITING)
         self._bell = threading.Event()
+        self._awaited = True
+        """Whether something is to be taken away once nobody asks it; true as well while that is being found out."""
         self._ended = False
         self._hands = Hands(self._lock, self._verdicts, self._capacities, self._bell.set)
         self._errands = Errands()
@@ -173,9 +175,10 @@ class Fleet:
                 engine.leased[seat.adapter] -= 1
                 if not provisioned(target):
                     self._demand.ask(target, time.monotonic())
-                # Something may wait for the last of them to end, or this ended because the engine did. A look at
+                # Something waits for the last of them to end, or this ended because the engine did. A look at
                 # everything after each of many answers would cost as much as an answer.
-                if not engine.leased[seat.adapter] or engine.serves(seat) is not line:
+                awaited = self._awaited and not engine.leased[seat.adapter]
+                if awaited or engine.serves(seat) is not line:
                     self._bell.set()
 
     def _await_seat(self, target: str, region: str) -> tuple[Running, Seat, Line]:
@@ -250,8 +253,12 @@ class Fleet:
         self._look()
         with self._lock:
             self._route(throughputs, wants)
+            self._awaited = True
             engines = {place: engine.view() for place, engine in self._engines.items()}
-        found = moves(wants, engines, time.monotonic(), budget=self._memory, needs=self._needs(wants))
+        ask = partial(moves, wants, clock=time.monotonic(), budget=self._memory, needs=self._needs(wants))
+        found = ask(engines)
+        idle = {place: replace(engine, leased=frozenset()) for place, engine in engines.items()}
+        self._awaited = any(isinstance(move, Evict | Unload | Stop) for move in ask(idle))
         self._refuse([move for move in found if isinstance(move, Refuse)])
         for move in sparing(found, {move.seat for move in proving}):
             self._do(move)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -210,6 +211,38 @@ def test_a_lease_keeps_what_it_uses(world: World) -> None:
         time.sleep(0.3)
         assert lease.line.complete(lease.model, prompt("still"))[0].endswith("still")
     until(lambda: not world.pids())
+
+
+def test_the_end_of_an_answer_calls_for_a_look_only_where_something_waits_for_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    fleet, bell = world.fleet, world.fleet._bell
+
+    def look_until(true: Callable[[], bool]) -> None:
+        # The loop does not run: nobody looks but this test, so that whatever rings the bell is seen.
+        until(lambda: (fleet.tick(), true() and not fleet._errands.under_way())[1])
+        bell.clear()
+
+    try:
+        first, second = world.model(1), world.model(2)
+        arn, stays = world.provision(1, first.arn), world.provision(2, second.arn)
+        look_until(lambda: all(world.throughput(each).status == "InService" for each in (arn, stays)))
+        with fleet.lease(arn, REGION, 1):
+            pass
+        assert not bell.is_set()
+        with fleet.lease(arn, REGION, 1):
+            world.store.throughputs.delete(arn, now())
+            look_until(lambda: arn not in fleet._routes)
+            assert fleet._engines[world.place].adapters == {first.id, second.id}
+        assert bell.is_set()
+        look_until(lambda: fleet._engines[world.place].adapters == {second.id})
+        with fleet.lease(stays, REGION, 1):
+            process = fleet._engines[world.place].process
+            assert process is not None
+            os.kill(process.pid, signal.SIGKILL)
+            until(lambda: process.state() == "dead")
+        assert bell.is_set()
+    finally:
+        world.close()
 
 
 def test_an_engine_that_is_killed_is_started_again(world: World) -> None:
