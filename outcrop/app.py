@@ -207,6 +207,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
     rooms = _rooms(ground, disk, fleet, lambda: ring(scheduler.wake, fleet.wake), _rehearsal(ground, specify))
     gateway = Gateway(
         operations=mount(rooms),
+        credential_known=identity.credential_known,
         credential_for=identity.credential_for,
         bearer_for=identity.bearer_for,
         spool=directory.spool,

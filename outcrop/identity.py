@@ -117,14 +117,13 @@ class Identity:
                 self._keys[access_key] = key
         return key
 
+    def credential_known(self, access_key: str) -> Credential | None:
+        """As `credential_for`, but None as well for a key that the store would have to be asked for."""
+        return _credential(self._keys.get(access_key))
+
     def credential_for(self, access_key: str) -> Credential | None:
         """The secret behind an access key, for the signature check; None for an unknown one."""
-        key = self.key_for(access_key)
-        if key is None:
-            return None
-        return Credential(
-            access_key=key.access_key, secret=key.secret, session_token=key.session_token, expires=key.expires
-        )
+        return _credential(self.key_for(access_key))
 
     def bearer_for(self, token: str) -> str | None:
         """The access key that a Bedrock API key stands for; None for an unknown one."""
@@ -379,6 +378,14 @@ class Identity:
             "aws:EpochTime": str(int(now.timestamp())),
             "aws:ViaAWSService": "false",
         }
+
+
+def _credential(key: Key | None) -> Credential | None:
+    if key is None:
+        return None
+    return Credential(
+        access_key=key.access_key, secret=key.secret, session_token=key.session_token, expires=key.expires
+    )
 
 
 def _context(*parts: Given) -> dict[str, Sequence[str]]:

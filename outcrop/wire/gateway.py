@@ -78,6 +78,7 @@ class Gateway:
         bearer_for: Callable[[str], str | None],
         spool: Path,
         *,
+        credential_known: Callable[[str], Credential | None] = lambda _access_key: None,
         admit_upload: Admission | None = None,
         aside: Callable[[str, Mapping[str, str]], bool] = lambda _operation, _headers: False,
         threads: int = 32,
@@ -89,7 +90,8 @@ class Gateway:
     ) -> None:
         """Take the operations by (botocore's service name, AWS's operation name).
 
-        `credential_for` and `bearer_for` are asked in a thread, per request. `spool` is where uploads gather, as
+        `credential_for` and `bearer_for` are asked in a thread, per request; `credential_known` before that, in the
+        event loop: what can be told of a key without waiting for anything. `spool` is where uploads gather, as
         `upload-*`: on the file system that they are later renamed within. `admit_upload` is asked, in a thread, before
         such a body is read, so that a refused one never reaches the disk. `aside`: whether a request, by its operation
         and headers, takes long and itself asks this server: it runs apart from what it asks. `threads`: how many
@@ -104,7 +106,13 @@ class Gateway:
         self._router, self._aside = Router(self._spec, domains), aside
         self._threads = Threads(threads)
         self._signcheck = SignCheck(
-            credential_for, bearer_for, self._router, self._threads.quick, default_region=default_region, now=now
+            credential_known,
+            credential_for,
+            bearer_for,
+            self._router,
+            self._threads.quick,
+            default_region=default_region,
+            now=now,
         )
         self._log = structlog.get_logger("outcrop.wire")
 

@@ -1,6 +1,6 @@
 """Who sends this request? The claim on its head is looked up and verified; what holds is a `Signed`.
 
-Between the pure `sigv4` and the gateway: it asks for credentials in a thread, and knows the three ways to come without
+Between the pure `sigv4` and the gateway: it asks for unknown credentials in a thread, and knows the three ways to come without
 a SigV4 header (a bearer key, a presigned URL, nobody at all). Knows no operation and no body beyond its hash.
 """
 
@@ -67,6 +67,7 @@ class Checked:
 class SignCheck:
     """Verifies claims with the keys it is given ways to look up; `pool` is where it asks."""
 
+    credential_known: Callable[[str], Credential | None]
     credential_for: Callable[[str], Credential | None]
     bearer_for: Callable[[str], str | None]
     router: Router
@@ -100,7 +101,9 @@ class SignCheck:
                 raise refuse(service.protocol, "unknown-key")
         else:
             now = self.now()
-            found = await in_thread(self.pool, lambda: self.credential_for(claim.access_key))
+            found = self.credential_known(claim.access_key)
+            if found is None:
+                found = await in_thread(self.pool, lambda: self.credential_for(claim.access_key))
             credential = sigv4.check_credential(claim, found, service.protocol, now)
             if claim.kind == "query-v2":
                 verify_v2(request, claim, credential, self.router.bucket_of_host(request.host), now)

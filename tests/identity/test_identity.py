@@ -104,6 +104,20 @@ def test_first_start_makes_everything_once(identity: Identity, store: AccessStor
     assert store.roles.find(FIRST_ROLE) is None
 
 
+def test_a_key_that_was_asked_for_is_known_until_it_is_ended(
+    identity: Identity, store: AccessStore, clock: Clock
+) -> None:
+    key = Identity(store, ACCOUNT, clock).mint(make_role(store, clock), "s", timedelta(hours=1))
+    assert identity.credential_known(key.access_key) is None
+    credential = identity.credential_for(key.access_key)
+    assert credential is not None
+    assert identity.credential_known(key.access_key) == credential
+    assert identity.credential_known("AKIANOBODY") is None
+    identity.end(key.access_key)
+    assert identity.credential_known(key.access_key) is None
+    assert identity.credential_for(key.access_key) is None
+
+
 def test_a_job_runs_with_the_first_roles_rights(identity: Identity, clock: Clock) -> None:
     identity.first_start()
     key = identity.assume_for_service(FIRST_ARN, source_arn=JOB, source_account=ACCOUNT, session_name="job-1")

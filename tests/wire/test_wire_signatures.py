@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,27 @@ def test_unknown_keys_wrong_tokens_and_expired_ones(desk: Desk, service: str, ma
     desk.now = timedelta(hours=2)
     assert expired in str(desk.refused(sent(sign(make(), service, PASSING))))
     desk.now = timedelta(0)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_a_key_is_asked_for_only_where_it_is_not_known(tmp_path: Path, known: bool) -> None:
+    """And what is known of it proves no more than what is told of it."""
+    made, asked = Desk(tmp_path), []
+    made.gateway.close()
+
+    def ask_for(access_key: str) -> Credential | None:
+        asked.append(access_key)
+        return CREDENTIALS.get(access_key)
+
+    keys = CREDENTIALS if known else {}
+    operations = dict.fromkeys(OPERATIONS, made.note)
+    made.gateway = Gateway(operations, ask_for, {}.get, tmp_path, credential_known=keys.get, threads=2, spec=SPEC)
+    for make, service in ((invoke, "bedrock-runtime"), (put, "s3")):
+        good = sent(sign(make(), service, PASSING))
+        assert made.ask(good).status == 200
+        assert made.refused(replace(good, url=good.url + "?x=y")).status == 403
+    assert asked == ([] if known else [PASSING.access_key] * 4)
+    made.gateway.close()
 
 
 @pytest.mark.parametrize(
