@@ -110,7 +110,7 @@ suit the machine (`/opt/vllm/bin/vllm serve --gpu-memory-utilization 0.4`, `env 
 relative path of the program is read from where this file lies. The server adds the weights, a socket, a key, and room
 for adapters: `--max-loras 16`, `--max-cpu-loras 256` and `--max-lora-rank 64` unless the command says otherwise. Custom
 models are loaded and dropped while it runs. What differs from our own engine stands in
-[decisions](../decisions/serving.md#vllm). Nobody has run vLLM itself behind this server yet: what is tested is a
+[decisions](../decisions/vllm.md). Nobody has run vLLM itself behind this server yet: what is tested is a
 stand-in that takes its command line and speaks its verbs.
 
 A table with the id of one of ours is laid over it, member by member; so are the tables that rows share by name
