@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import shlex
 import signal
@@ -52,6 +53,8 @@ async def _serve(make: Callable[[], Any]) -> None:
         loop.add_signal_handler(number, ask, number)
     service = make()
     await service.start()
+    # What is there by now stays: looking through it for garbage again and again would stop everybody for 0.1 s a time.
+    gc.freeze()
     _banner(service)
     await asked.wait()
     error_console().print(
