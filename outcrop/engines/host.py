@@ -10,7 +10,6 @@ request must carry the bearer key in OUTCROP_ENGINE_KEY, where that is set.
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -29,6 +28,7 @@ from outcrop.engines.post import Post
 from outcrop.engines.text import TextEngine
 from outcrop.engines.trunk import Trunk
 from outcrop.errors import OutcropError
+from outcrop.garbage import lasting
 from outcrop.kernels import native
 from outcrop.listen import Listener, Port
 from outcrop.records import Prompt
@@ -57,6 +57,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+@lasting()
 def load(options: argparse.Namespace) -> TextEngine:
     """The model in memory, proven by one token; raises OutcropError with a message for a person."""
     from transformers.utils import logging
@@ -78,9 +79,6 @@ def load(options: argparse.Namespace) -> TextEngine:
         engine.step()
     if outputs[0]:
         raise OutcropError(f"the model at {options.weights} does not run: {outputs[0]}")
-    # What is here now stays: looking through it for garbage held every answer up for 50 ms now and then.
-    gc.collect()
-    gc.freeze()
     return engine
 
 

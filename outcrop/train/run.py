@@ -22,6 +22,7 @@ from outcrop.datasets.plan import Plan, plan_document
 from outcrop.datasets.shards import Damaged
 from outcrop.durable import settle
 from outcrop.errors import OutcropError
+from outcrop.garbage import lasting
 from outcrop.objects.client import CredentialsExpired, ObjectClient, StorageAway
 from outcrop.objects.destination import Destination
 from outcrop.records import TrainSpec
@@ -74,9 +75,10 @@ class Run:
         """Do the whole job; ends with its done event."""
         with self._listening():
             datasets = self._validate()
-            plan, learner = self._process()
-            self._events.part("training", "InProgress")
-            gauge = self._gauge(plan, learner)
+            with lasting():
+                plan, learner = self._process()
+                self._events.part("training", "InProgress")
+                gauge = self._gauge(plan, learner)
         progress = self._train(plan, learner, gauge)
         with self._listening():
             self._deliver(plan, learner, datasets, progress)
