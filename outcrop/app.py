@@ -56,16 +56,19 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def mount(rooms: Rooms) -> dict[tuple[str, str], Callable[[Signed, dict[str, Any]], Mapping[str, Any] | Reply]]:
-    """Every operation behind its admission, in the form that the gateway calls."""
+def mount(
+    rooms: Rooms, *, patient: bool = True
+) -> dict[tuple[str, str], Callable[[Signed, dict[str, Any]], Mapping[str, Any] | Reply]]:
+    """Every operation behind its admission, in the form that the gateway calls; not patient: those that can be so."""
 
     def behind_admission(operation: Operation) -> Callable[[Signed, dict[str, Any]], Mapping[str, Any] | Reply]:
-        return lambda signed, params: operation(admit(rooms, signed, params), params)
+        return lambda signed, params: operation(admit(rooms, signed, params, patient=patient), params)
 
     return {
         (service, name): behind_admission(operation)
         for service, table in TABLES.items()
         for name, operation in table.items()
+        if patient or name in bedrock_runtime.AT_ONCE
     }
 
 
@@ -210,6 +213,7 @@ def _build(settings: Settings, directory: DataDirectory, lock: IO[str]) -> Servi
         credential_known=identity.credential_known,
         credential_for=identity.credential_for,
         bearer_for=identity.bearer_for,
+        at_once=mount(rooms, patient=False),
         spool=directory.spool,
         admit_upload=at_the_door(rooms),
         aside=dry_run.runs_aside,

@@ -25,6 +25,10 @@ class OutcropError(Exception):
     """A fault with a message meant for the person at the terminal."""
 
 
+class MustWait(Exception):
+    """No answer to anybody: whoever was to do something at once would have to wait for it."""
+
+
 class ServiceError(OutcropError):
     """An answer of the service that is not a success.
 

@@ -121,6 +121,13 @@ class Identity:
         """As `credential_for`, but None as well for a key that the store would have to be asked for."""
         return _credential(self._keys.get(access_key))
 
+    def principal_known(self, access_key: str | None) -> Principal | None:
+        """As `principal_for`, but None for a key that the store would have to be asked for."""
+        if access_key is None:
+            return ANONYMOUS
+        key = self._keys.get(access_key)
+        return None if key is None else key.principal
+
     def credential_for(self, access_key: str) -> Credential | None:
         """The secret behind an access key, for the signature check; None for an unknown one."""
         return _credential(self.key_for(access_key))

@@ -15,3 +15,6 @@ OPERATIONS: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], Mapping[str, 
     "ConverseStream": converse_stream,
     "CountTokens": count_tokens,
 }
+
+AT_ONCE: Final = frozenset({"InvokeModelWithResponseStream", "ConverseStream"})
+"""What mostly waits for nothing before its answer begins."""

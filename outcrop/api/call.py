@@ -13,7 +13,7 @@ from typing import Any, Final
 from outcrop.api.actions.need import Target
 from outcrop.api.actions.table import TABLE
 from outcrop.catalog.catalog import Catalog
-from outcrop.errors import AccessDeniedException, ServiceError
+from outcrop.errors import AccessDeniedException, MustWait, ServiceError
 from outcrop.identity import Decision, Given, Identity
 from outcrop.objects.disk import Disk
 from outcrop.records import Arn, Job, Principal
@@ -60,6 +60,13 @@ class Call:
     signed: Signed
     caller: Principal
     rooms: Rooms
+    patient: bool = True
+    """False: it runs in the event loop, and raises MustWait before anything that it would have to wait for."""
+
+    def may_wait(self) -> None:
+        """Raise MustWait unless this call can wait."""
+        if not self.patient:
+            raise MustWait
 
     @property
     def region(self) -> str:
@@ -137,15 +144,21 @@ class Call:
         return ServiceError(message, code="AccessDenied", status=403)
 
 
-def admit(rooms: Rooms, signed: Signed, params: Mapping[str, Any]) -> Call:
+def admit(rooms: Rooms, signed: Signed, params: Mapping[str, Any], *, patient: bool = True) -> Call:
     """The call of a verified request; AccessDenied in the service's own form where the caller lacks a permission.
 
-    Raises KeyError for an operation without a row in actions/: what nobody thought about is not let through.
+    Raises KeyError for an operation without a row in actions/: what nobody thought about is not let through. patient:
+    of the call; where it is not, MustWait for whoever is not known to be the admin.
     """
-    call = Call(signed, rooms.identity.principal_for(signed.access_key), rooms)
+    find = rooms.identity.principal_for if patient else rooms.identity.principal_known
+    caller = find(signed.access_key)
+    if caller is None:
+        raise MustWait
+    call = Call(signed, caller, rooms, patient)
     needs = TABLE[signed.service][signed.operation]
     if call.caller.admin and signed.service != "s3":
         return call  # Only bucket policies can deny the admin anything: no ARN need be looked up.
+    call.may_wait()
     target = Target(params=params, region=signed.region, account=rooms.account, store=rooms.store)
     for need in needs:
         if need.when is None or params.get(need.when):

@@ -49,8 +49,8 @@ def converse_stream(call: Call, params: Mapping[str, Any]) -> Mapping[str, Any]:
     invoked = resolve(call, params["modelId"], converse=True)
     asked = understood(invoked, params, terms(call, invoked), stream=True)
     told = script(invoked, asked, _paths(params))
-    held = ExitStack()
-    lease = held.enter_context(call.rooms.fleet.lease(invoked.target, call.region, estimate(asked.prompt)))
+    tokens, held = estimate(asked.prompt), ExitStack()
+    lease = held.enter_context(call.rooms.fleet.lease(invoked.target, call.region, tokens, patient=call.patient))
     return {"stream": Streamed(lease, held, asked.prompt, told, start)}
 
 

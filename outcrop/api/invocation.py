@@ -48,13 +48,15 @@ def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
     Creating answers is not known (open fact C3): ModelNotReadyException is chosen, since SDKs try it again themselves.
     """
     store, catalog = call.rooms.store, call.rooms.catalog
-    throughput = store.throughputs.find(call.region, identifier)
+    find = store.throughputs.find if call.patient else store.throughputs.glance
+    throughput = find(call.region, identifier)
     if throughput is not None:
         return _of_throughput(call, throughput)
     kind = kind_of(identifier)
     if kind == PROVISIONED_MODEL:
         raise ResourceNotFoundException(f"The provisioned model {identifier} does not exist in {call.region}.")
     if kind == DEPLOYMENT:
+        call.may_wait()
         return _of_deployment(call, store.deployments.find(call.region, identifier), identifier)
     row = catalog.find(identifier)
     if row is not None and _in_region(call, identifier):
@@ -62,6 +64,7 @@ def resolve(call: Call, identifier: str, *, converse: bool = False) -> Invoked:
         if "ON_DEMAND" not in row.inference_types(model_id):
             raise ResourceNotFoundException("Model not found.") if converse else _needs_throughput(identifier)
         return Invoked(row.long_id, row)
+    call.may_wait()
     if store.models.find(call.region, identifier) is not None:
         raise _needs_throughput(identifier)
     raise ValidationException(UNKNOWN)

@@ -53,7 +53,7 @@ def invoke_model_with_response_stream(call: Call, params: Mapping[str, Any]) -> 
         raise ValidationException("The model is unsupported for streaming")
     tokens, told = estimate(asked.prompt, asked.generations), script(invoked, asked)
     held = ExitStack()
-    lease = held.enter_context(call.rooms.fleet.lease(invoked.target, call.region, tokens))
+    lease = held.enter_context(call.rooms.fleet.lease(invoked.target, call.region, tokens, patient=call.patient))
     return {"body": Streamed(lease, held, asked.prompt, told, start), "contentType": JSON}
 
 

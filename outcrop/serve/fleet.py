@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from outcrop.catalog.catalog import Catalog
-from outcrop.errors import ModelErrorException, ModelNotReadyException, ThrottlingException
+from outcrop.errors import ModelErrorException, ModelNotReadyException, MustWait, ThrottlingException
 from outcrop.records import Throughput
 from outcrop.serve.capacity import Capacities
 from outcrop.serve.demand import Demand
@@ -153,21 +153,21 @@ class Fleet:
         return Snapshot(seen, waiting, units, self._memory)
 
     @contextmanager
-    def lease(self, target: str, region: str, estimate_tokens: int) -> Iterator[Lease]:
+    def lease(self, target: str, region: str, estimate_tokens: int, *, patient: bool = True) -> Iterator[Lease]:
         """The right to ask what the caller named: a throughput's or deployment's ARN, or a foundation model's long id.
 
         estimate_tokens: prompt and answer together; set aside until the lease ends, then what was charged is counted.
         Raises ThrottlingException over the model units, ModelNotReadyException when the engine does not serve in time,
-        ModelErrorException when it cannot be started.
+        ModelErrorException when it cannot be started; MustWait at once where it is not patient and would wait.
         """
         account = Account(self._meter.call(target), self._buckets.get(target))
-        with account.kept(estimate_tokens), self.seated(target, region) as (line, model):
+        with account.kept(estimate_tokens), self.seated(target, region, patient=patient) as (line, model):
             yield Lease(line, model, account.charge, account.heard)
 
     @contextmanager
-    def seated(self, target: str, region: str) -> Iterator[tuple[Line, str]]:
+    def seated(self, target: str, region: str, *, patient: bool = True) -> Iterator[tuple[Line, str]]:
         """As a lease, for what is no invocation and costs nothing: the way to the model, and its name there."""
-        engine, seat, line = self._await_seat(target, region)
+        engine, seat, line = self._await_seat(target, region, patient=patient)
         try:
             yield line, seat.adapter or BASE
         finally:
@@ -181,11 +181,13 @@ class Fleet:
                 if awaited or engine.serves(seat) is not line:
                     self._bell.set()
 
-    def _await_seat(self, target: str, region: str) -> tuple[Running, Seat, Line]:
+    def _await_seat(self, target: str, region: str, *, patient: bool) -> tuple[Running, Seat, Line]:
         """Wait until the target is served, and count a lease upon its seat."""
         deadline = time.monotonic() + self._wait
         if found := self._try_seat(target, region):
             return found
+        if not patient:
+            raise MustWait
         if not self._waiters.acquire(blocking=False):
             raise ThrottlingException("Too many requests, please wait before trying again.")
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from outcrop.errors import MustWait
 from outcrop.serve.line import Line
 from outcrop.serve.meter import Reading
 from outcrop.serve.units import Bucket
@@ -54,6 +55,7 @@ class Account:
             fault = ended
             raise
         finally:
-            self.reading.end(fault, self.read, self.made)
+            if not isinstance(fault, MustWait):  # it is asked again, and counts then
+                self.reading.end(fault, self.read, self.made)
             if self.bucket:
                 self.bucket.settle(reserved, self.read + self.made)

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Connection, Dialect, Engine, MetaData, TypeDe
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
-from outcrop.errors import OutcropError
+from outcrop.errors import MustWait, OutcropError
 from outcrop.store.claim import Claim
 
 metadata: Final = MetaData()
@@ -58,6 +58,13 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def _prepare_glance(connection: Any, _record: Any) -> None:
+    """No patience, and nothing is written."""
+    connection.isolation_level = None
+    for pragma in ("busy_timeout=0", "query_only=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
 def _prepare_postgresql(connection: Any, _record: Any) -> None:
     """The same patience for other writers."""
     with connection.cursor() as cursor:
@@ -74,6 +81,12 @@ def _full_disk_as_such(url: str) -> Iterator[None]:
         if sqlite or getattr(fault.orig, "sqlstate", None) == POSTGRES_DISK_FULL:
             raise OSError(errno.ENOSPC, "the database's disk is full", url) from fault
         raise
+
+
+def _row(connection: Any, text: str, values: Any) -> Any | None:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(text, values)
+        return cursor.fetchone()
 
 
 class Database:
@@ -99,9 +112,14 @@ class Database:
             # Connections that the database has dropped since are replaced, and no request is lost to them.
             options = {"pool_pre_ping": True}
         self.engine: Engine = create_engine(url, **options)
+        self._glances: Engine | None = None
+        """Connections that wait for nobody: of a file on this machine only."""
         self._reader, self._begin_read, self._begin_write = self.engine, "BEGIN", "BEGIN IMMEDIATE"
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
+            if url != "sqlite://":
+                self._glances = create_engine(url)
+                event.listen(self._glances, "connect", _prepare_glance)
         else:
             event.listen(self.engine, "connect", _prepare_postgresql)
             # Its usual isolation shows every statement another moment.
@@ -129,9 +147,17 @@ class Database:
         with self._turn, closing(self.engine.raw_connection()) as connection:
             if self._claim is not None:
                 self._claim.refresh()
-            with closing(connection.cursor()) as cursor:
-                cursor.execute(text, values)
-                return cursor.fetchone()
+            return _row(connection, text, values)
+
+    def glance(self, text: str, values: Any) -> Any | None:
+        """As `first`, in some microseconds, so that an event loop may ask; raises MustWait where it could be longer."""
+        if self._glances is None:
+            raise MustWait
+        try:
+            with closing(self._glances.raw_connection()) as connection:
+                return _row(connection, text, values)
+        except (sqlite3.OperationalError, OperationalError) as fault:  # whoever may wait finds out what it is
+            raise MustWait from fault
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -178,3 +204,5 @@ class Database:
         """Close all connections."""
         self.release()
         self.engine.dispose()
+        if self._glances is not None:
+            self._glances.dispose()

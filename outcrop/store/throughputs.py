@@ -94,6 +94,10 @@ class ThroughputStore:
         """The throughput of this name or ARN in this region."""
         return self._lookup.find(region, identifier)
 
+    def glance(self, region: str, identifier: str) -> Throughput | None:
+        """As `find`, for an event loop; raises MustWait where the database could take long to answer."""
+        return self._lookup.glance(region, identifier)
+
     def by_arn(self, arn: str) -> Throughput | None:
         """The throughput of this ARN, in whatever region."""
         with self._database.read() as connection:

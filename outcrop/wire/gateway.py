@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from outcrop.errors import ServiceError
+from outcrop.errors import MustWait, ServiceError
 from outcrop.wire import faults, sigv4
 from outcrop.wire.body import CallerGone, FileSlice, Receive, Upload, missing_length, promise, read, read_raw, spool
 from outcrop.wire.parse import is_streamed, parse, parse_head
@@ -41,6 +41,9 @@ BODY_LIMIT: Final = 20 * 1000 * 1000
 
 UPLOAD_LIMIT: Final = 5 * 1024**3
 """Bytes of one PutObject or UploadPart: S3's maximum."""
+
+SMALL_BODY: Final = 16 * 1024
+"""Bytes of a body that the event loop reads itself: less than a thread costs."""
 
 DRAIN_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a refused body that are read and dropped, so that a client still sending can read its refusal."""
@@ -79,6 +82,7 @@ class Gateway:
         spool: Path,
         *,
         credential_known: Callable[[str], Credential | None] = lambda _access_key: None,
+        at_once: Mapping[tuple[str, str], Function] | None = None,
         admit_upload: Admission | None = None,
         aside: Callable[[str, Mapping[str, str]], bool] = lambda _operation, _headers: False,
         threads: int = 32,
@@ -91,17 +95,19 @@ class Gateway:
         """Take the operations by (botocore's service name, AWS's operation name).
 
         `credential_for` and `bearer_for` are asked in a thread, per request; `credential_known` before that, in the
-        event loop: what can be told of a key without waiting for anything. `spool` is where uploads gather, as
-        `upload-*`: on the file system that they are later renamed within. `admit_upload` is asked, in a thread, before
-        such a body is read, so that a refused one never reaches the disk. `aside`: whether a request, by its operation
-        and headers, takes long and itself asks this server: it runs apart from what it asks. `threads`: how many
-        operations may wait on a model, and how many others may run, at a time. `default_region` is that of requests
-        that name none (bearer keys, anonymous). `domains`: hosts in front of which a bucket's name may stand.
+        event loop: what can be told of a key without waiting for anything. `at_once`: those of the operations that
+        the event loop performs itself where their body is small; one that raises MustWait has done nothing, and is
+        performed in a thread. `spool` is where uploads gather, as `upload-*`: on the file system that they are later
+        renamed within. `admit_upload` is asked, in a thread, before such a body is read, so that a refused one never
+        reaches the disk. `aside`: whether a request, by its operation and headers, takes long and itself asks this
+        server: it runs apart from what it asks. `threads`: how many operations may wait on a model, and how many
+        others may run, at a time. `default_region` is that of requests that name none (bearer keys, anonymous).
+        `domains`: hosts in front of which a bucket's name may stand.
         """
         self._spec = spec or Spec()
         for service, name in operations:
             self._spec.operation(service, name)  # a misspelt operation must not wait for its first caller
-        self._operations = dict(operations)
+        self._operations, self._at_once = dict(operations), dict(at_once or {})
         self._spool, self._upload_limit, self._admit_upload = spool, upload_limit, admit_upload
         self._router, self._aside = Router(self._spec, domains), aside
         self._threads = Threads(threads)
@@ -181,9 +187,7 @@ class Gateway:
         request = unhoisted(request, claim) if is_s3 else request
         body = await self._read_s3(match, request, checked, inbound) if is_s3 else raw
         try:
-            return match, await in_thread(
-                self._pool(match, request), lambda: self._perform(match, checked.signed, request, body)
-            )
+            return match, await self._respond(match, checked.signed, request, body)
         finally:
             if isinstance(body, Upload):
                 await in_thread(self._threads.files, lambda: body.path.unlink(missing_ok=True))
@@ -201,11 +205,24 @@ class Gateway:
         if self._admit_upload is not None:
             self._admit_upload(signed, params)
 
-    def _perform(self, match: Match, signed: Signed, request: Request, body: bytes | Upload) -> Response:
+    async def _respond(self, match: Match, signed: Signed, request: Request, body: bytes | Upload) -> Response:
+        """Perform the operation here, where it is known to wait for nothing; else in a thread."""
+        named = match.service.name, match.operation.name
+        if named in self._at_once and isinstance(body, bytes) and len(body) <= SMALL_BODY:
+            with contextlib.suppress(MustWait):
+                return self._perform(self._at_once[named], match, signed, request, body)
+        function = self._operations[named]
+        return await in_thread(
+            self._pool(match, request), lambda: self._perform(function, match, signed, request, body)
+        )
+
+    def _perform(
+        self, function: Function, match: Match, signed: Signed, request: Request, body: bytes | Upload
+    ) -> Response:
         """Parse, validate, call, serialise."""
         params = parse(match, request, body)
         validate(match, params)
-        output = self._operations[match.service.name, match.operation.name](signed, params)
+        output = function(signed, params)
         reply = output if isinstance(output, Reply) else Reply(output)
         return serialize(match, reply, signed.request_id)
 

@@ -1,7 +1,7 @@
 """Who sends this request? The claim on its head is looked up and verified; what holds is a `Signed`.
 
-Between the pure `sigv4` and the gateway: it asks for unknown credentials in a thread, and knows the three ways to come without
-a SigV4 header (a bearer key, a presigned URL, nobody at all). Knows no operation and no body beyond its hash.
+Between the pure `sigv4` and the gateway: it asks for unknown credentials in a thread, and knows the three ways to come
+without a SigV4 header (a bearer key, a presigned URL, nobody at all). Knows no operation and no body beyond its hash.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 
 from outcrop.api import bedrock_runtime
-from outcrop.api.call import admit
+from outcrop.api.call import Rooms, admit
 from outcrop.identity import FirstKeys
 from outcrop.wire.gateway import Gateway, Reply, Signed
 from tests.api.bedrock_server import REGION, SPEC, rooms_over, serving
@@ -26,6 +26,8 @@ class Runtime:
     world: World
     endpoint: str
     keys: FirstKeys
+    rooms: Rooms
+    gateway: Gateway
 
     def client(self, region: str = REGION, attempts: int = 1) -> Any:
         """boto3's own client; by itself it does not try again, so that a refusal is seen once."""
@@ -49,19 +51,21 @@ def runtime_over(root: Path, *, strict: bool = False, **fleet: Any) -> Iterator[
     """The runtime over a fresh world; `fleet`: what its fleet is told."""
     (root / "rooms").mkdir()
     (root / "world").mkdir()
-    world = World(root / "world", **fleet)
+    # In a file, so that streams are begun in the event loop as they are with a server's own database.
+    world = World(root / "world", **{"database": f"sqlite:///{root / 'outcrop.db'}", **fleet})
     base = rooms_over(root / "rooms", now, lambda: None)  # type: ignore[arg-type]
     rooms = replace(
         base, store=world.store, catalog=world.catalog, fleet=world.fleet, strict_stop_sequences=strict, now=now
     )
 
-    def mounted(operation: Callable[..., Any]) -> Callable[[Signed, dict[str, Any]], Reply]:
-        return lambda signed, params: operation(admit(rooms, signed, params), params)
+    def mounted(name: str, *, patient: bool = True) -> Callable[[Signed, dict[str, Any]], Reply]:
+        operation: Callable[..., Any] = bedrock_runtime.OPERATIONS[name]
+        return lambda signed, params: operation(admit(rooms, signed, params, patient=patient), params)
 
     gateway = Gateway(
-        operations={
-            ("bedrock-runtime", name): mounted(operation) for name, operation in bedrock_runtime.OPERATIONS.items()
-        },
+        operations={("bedrock-runtime", name): mounted(name) for name in bedrock_runtime.OPERATIONS},
+        at_once={("bedrock-runtime", name): mounted(name, patient=False) for name in bedrock_runtime.AT_ONCE},
+        credential_known=rooms.identity.credential_known,
         credential_for=rooms.identity.credential_for,
         bearer_for=rooms.identity.bearer_for,
         spool=root / "rooms" / "spool",
@@ -71,7 +75,7 @@ def runtime_over(root: Path, *, strict: bool = False, **fleet: Any) -> Iterator[
     world.fleet.start()
     try:
         with serving(gateway) as endpoint:
-            yield Runtime(world, endpoint, keys)
+            yield Runtime(world, endpoint, keys, rooms, gateway)
     finally:
         world.close()
         base.store.database.close()

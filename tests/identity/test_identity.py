@@ -108,13 +108,14 @@ def test_a_key_that_was_asked_for_is_known_until_it_is_ended(
     identity: Identity, store: AccessStore, clock: Clock
 ) -> None:
     key = Identity(store, ACCOUNT, clock).mint(make_role(store, clock), "s", timedelta(hours=1))
-    assert identity.credential_known(key.access_key) is None
+    assert identity.credential_known(key.access_key) is identity.principal_known(key.access_key) is None
     credential = identity.credential_for(key.access_key)
     assert credential is not None
     assert identity.credential_known(key.access_key) == credential
+    assert identity.principal_known(key.access_key) == key.principal
     assert identity.credential_known("AKIANOBODY") is None
     identity.end(key.access_key)
-    assert identity.credential_known(key.access_key) is None
+    assert identity.credential_known(key.access_key) is identity.principal_known(key.access_key) is None
     assert identity.credential_for(key.access_key) is None
 
 

@@ -53,7 +53,7 @@ class World:
         self.root = root
         (root / "models").mkdir()
         (root / "logs").mkdir()
-        database = Database("sqlite://")
+        database = Database(options.pop("database", "sqlite://"))
         database.create()
         self.store, self.catalog = Store.over(database), options.pop("catalog", CATALOG)
         self.patience: float = options.pop("patience", 60.0)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from outcrop.errors import ModelErrorException, ModelNotReadyException, OutcropError, ThrottlingException
+from outcrop.errors import ModelErrorException, ModelNotReadyException, MustWait, OutcropError, ThrottlingException
 from outcrop.serve import hands
 from outcrop.serve.moves import Load, Serve
+from outcrop.serve.units import Bucket
 from tests.serve.fleet_world import World, alive, now, prompt, until, write_weights
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
 
@@ -357,6 +358,22 @@ def test_units_admit_and_refuse(still: World) -> None:
         pass
     with still.fleet.lease(LONG_ID, REGION, 10 * minute):
         pass
+
+
+def test_who_is_not_patient_is_told_so_at_once_and_has_used_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)  # its loop does not run: nothing is ever served
+    bucket = world.fleet._buckets[LONG_ID] = Bucket(600, lambda: 0.0)
+    try:
+        with pytest.raises(MustWait), world.fleet.lease(LONG_ID, REGION, 500, patient=False):
+            pytest.fail("it has a lease upon nothing")
+        assert bucket.level == 600
+        assert world.fleet._demand.queue == {}
+        assert [sample for each in world.fleet._meter.invocations.collect() for sample in each.samples] == []
+        bucket.take(500)
+        with pytest.raises(ThrottlingException), world.fleet.lease(LONG_ID, REGION, 500, patient=False):
+            pytest.fail("it has a lease over its units")
+    finally:
+        world.close()
 
 
 def test_a_restarted_fleet_serves_what_is_in_service(world: World) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.errors import MustWait
 from outcrop.store.database import Database
 from outcrop.store.throughputs import ThroughputStore
 from tests.store import postgresql
@@ -66,6 +67,36 @@ def test_no_look_at_a_file_is_left_open(tmp_path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] == 0
     other.close()
     database.close()
+
+
+def test_a_glance_sees_what_find_sees_or_says_that_it_would_wait(
+    two: tuple[ThroughputStore, ThroughputStore], database: Database
+) -> None:
+    here, there = two
+    made = there.add(throughput())
+    if database.url.startswith("sqlite:///"):
+        assert here.glance(REGION, "pt-1") == here.glance(REGION, made.arn) == made
+        there.delete(made.arn, at(10))
+        assert here.glance(REGION, "pt-1") is None
+        with database.write():  # writers keep nobody waiting
+            assert here.glance(REGION, "pt-1") is None
+    else:
+        with pytest.raises(MustWait):
+            here.glance(REGION, "pt-1")
+
+
+def test_a_glance_does_not_wait_for_whoever_holds_all_of_a_file(tmp_path: Path) -> None:
+    holder = Database(f"sqlite:///{tmp_path}/outcrop.db")
+    holder.create()
+    with holder.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA locking_mode = EXCLUSIVE")
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        database = Database(holder.url)
+        with pytest.raises(MustWait):
+            ThroughputStore(database).glance(REGION, "pt-1")
+        database.close()
+        connection.rollback()
+    holder.close()
 
 
 def test_dropped_connections_lose_no_question(postgresql_url: str) -> None:
