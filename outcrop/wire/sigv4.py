@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -29,6 +30,9 @@ MAX_URL_SECONDS: Final = 7 * 24 * 3600
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
+
+CACHED: Final = 256
+"""Derived keys, and instants, that are kept: a key signs all day, and many requests come in one second."""
 
 Kind = Literal["header", "query", "query-v2", "bearer", "anonymous"]
 
@@ -207,7 +211,7 @@ def _mismatch(claim: Claim, canonical: str, text: str, protocol: ServiceProtocol
 
 def _check_time(claim: Claim, protocol: ServiceProtocol, now: datetime) -> str:
     try:
-        at = datetime.strptime(claim.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        at = _instant(claim.timestamp)
     except ValueError:
         detail = f"X-Amz-Date must be there, in the form 20240501T120000Z; given '{claim.timestamp}'."
         raise refuse(protocol, "incomplete" if claim.kind == "header" else "bad-url", detail) from None
@@ -237,6 +241,11 @@ def _check_time(claim: Claim, protocol: ServiceProtocol, now: datetime) -> str:
         )
         raise _skewed(protocol, detail, claim, now)
     return claim.timestamp
+
+
+@lru_cache(maxsize=CACHED)
+def _instant(timestamp: str) -> datetime:
+    return datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def _skewed(protocol: ServiceProtocol, detail: str, claim: Claim, now: datetime) -> ServiceError:
@@ -303,6 +312,7 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
 
 
+@lru_cache(maxsize=CACHED)
 def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
     """Return the key derived for one day, region and service."""
     key = ("AWS4" + secret).encode()
