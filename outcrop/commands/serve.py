@@ -2,17 +2,20 @@
 
 import asyncio
 import ctypes
-import gc
 import os
 import shlex
 import signal
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.markup import escape
 
 from outcrop.commands.options import Data, Host, Port, error_console, settings_from, spin_briefly
+from outcrop.garbage import lasting
+
+if TYPE_CHECKING:
+    from outcrop.app import Service
 
 MMAP_THRESHOLD: Final = -3
 """mallopt's M_MMAP_THRESHOLD: blocks of that size are the kernel's own, and its again once they are freed."""
@@ -26,7 +29,6 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
 
     What they are and mean: docs/reference/settings.md.
     """
-    from outcrop.app import build
     from outcrop.logs import configure
 
     spin_briefly()
@@ -35,10 +37,16 @@ def serve(data: Data = None, host: Host = None, port: Port = None) -> None:
     os.umask(0o077)
     settings = settings_from(data=data, host=host, port=port)
     configure(settings.log_level)
-    asyncio.run(_serve(lambda: build(settings)))
+
+    def make() -> "Service":
+        from outcrop.app import build
+
+        return build(settings)
+
+    asyncio.run(_serve(make))
 
 
-async def _serve(make: Callable[[], Any]) -> None:
+async def _serve(make: Callable[[], "Service"]) -> None:
     """Run a service until SIGINT or SIGTERM; a second one ends it at once."""
     asked = asyncio.Event()
 
@@ -51,10 +59,9 @@ async def _serve(make: Callable[[], Any]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number)
-    service = make()
-    await service.start()
-    # What is there by now stays: looking through it for garbage again and again would stop everybody for 0.1 s a time.
-    gc.freeze()
+    with lasting():
+        service = make()
+        await service.start()
     _banner(service)
     await asked.wait()
     error_console().print(
@@ -74,7 +81,7 @@ def _give_memory_back() -> None:
         mallopt(MMAP_THRESHOLD, LARGE_BLOCK)
 
 
-def _banner(service: Any) -> None:
+def _banner(service: "Service") -> None:
     """Say where the service is and how to reach it."""
     from outcrop.listen import is_loopback
 
@@ -93,7 +100,7 @@ def _banner(service: Any) -> None:
     console.print("  stop it   Ctrl-C")
 
 
-def _weights(service: Any) -> str:
+def _weights(service: "Service") -> str:
     """What runs behind the models, as far as one line can say it."""
     from outcrop.catalog.catalog import effective_weights
 
