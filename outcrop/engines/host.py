@@ -10,6 +10,7 @@ request must carry the bearer key in OUTCROP_ENGINE_KEY, where that is set.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -88,7 +89,9 @@ def _fastest(options: argparse.Namespace, device: str) -> TextEngine:
         return _over(options, device, "auto")
     except NotLean as why:
         print(f"{why}: it is read again, to run packed", file=sys.stderr)
-    # Out here: what was raised holds the first model, and two may be more than there is room for.
+    # Out here: what was raised holds the first model, and two may be more than there is room for. It lies in a circle,
+    # and by itself nobody looks for those now.
+    gc.collect()
     return _over(options, device, "packed")
 
 

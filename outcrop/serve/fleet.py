@@ -176,9 +176,10 @@ class Fleet:
                 if not provisioned(target):
                     self._demand.ask(target, time.monotonic())
                 # Something waits for the last of them to end, or this ended because the engine did. A look at
-                # everything after each of many answers would cost as much as an answer.
-                awaited = self._awaited and not engine.leased[seat.adapter]
-                if awaited or engine.serves(seat) is not line:
+                # everything after each of many answers would cost as much as an answer. While calls wait, what the
+                # last look saw of them may be over.
+                awaited = self._awaited or bool(self._demand.queue)
+                if (awaited and not engine.leased[seat.adapter]) or engine.serves(seat) is not line:
                     self._bell.set()
 
     def _await_seat(self, target: str, region: str, *, patient: bool) -> tuple[Running, Seat, Line]:

@@ -42,8 +42,8 @@ BODY_LIMIT: Final = 20 * 1000 * 1000
 UPLOAD_LIMIT: Final = 5 * 1024**3
 """Bytes of one PutObject or UploadPart: S3's maximum."""
 
-SMALL_BODY: Final = 16 * 1024
-"""Bytes of a body that the event loop reads itself: less than a thread costs."""
+SMALL_BODY: Final = 4 * 1024
+"""Bytes of a body that the event loop reads itself: of the most intricate ones that is some 5 ms of work."""
 
 DRAIN_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a refused body that are read and dropped, so that a client still sending can read its refusal."""

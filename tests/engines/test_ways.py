@@ -1,5 +1,6 @@
 """Every way to run a model says what transformers says, and an architecture that cannot go one way goes another."""
 
+import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ from outcrop.datasets.tokens import Encoder
 from outcrop.engines import host, models
 from outcrop.engines.batch import Batch, Part
 from outcrop.engines.cache import Cache
+from outcrop.engines.lean import LeanModel
+from outcrop.engines.onecall import OneCall
 from outcrop.engines.sequence import Output
 from outcrop.engines.text import TextEngine
 from outcrop.errors import OutcropError
@@ -260,9 +263,18 @@ def test_what_does_not_run_lean_after_all_is_read_again_and_the_log_says_so(
     monkeypatch.setattr(
         models, "_apart", lambda model, whole: "a doubt" if model.way == "lean" else apart(model, whole)
     )
+    beside: list[int] = []
+
+    def counted(*asked: Any) -> Any:
+        beside.append(sum(type(one) in {LeanModel, OneCall} for one in gc.get_objects()))
+        return load_model(*asked)
+
+    monkeypatch.setattr(host, "load_model", counted)
     given = ["--weights", str(tiny_llama), "--name", "base", "--ready", str(tiny_llama / "never"), "--threads", "1"]
+    given += ["--dtype", "bfloat16"]  # where most is made of a model
     engine = host.load(host.arguments().parse_args(given))
     assert engine.way == "packed"
+    assert beside[1] <= beside[0], "the first model was still there when the second one was read"
     told = capsys.readouterr().err
     assert "LlamaForCausalLM does not run lean (a doubt): it is read again, to run packed" in told
     assert f"{tiny_llama} runs packed" in told

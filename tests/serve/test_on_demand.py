@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from outcrop.errors import ModelErrorException, ModelNotReadyException
+from outcrop.serve import fleet
 from tests.serve.fleet_world import World, alive, now, prompt, until, write_weights
 from tests.store.resources import BASE_ARN, LONG_ID, REGION
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes through /proc: run on Linux")
 
 GB = 10**9
+NOVA = "amazon.nova-micro-v1:0:128k"
 
 
 def test_a_deployment_is_active_once_its_model_has_answered(world: World) -> None:
@@ -224,6 +226,22 @@ def test_what_is_being_asked_does_not_give_way(narrow: World) -> None:
         assert narrow.ask(third) == "hello"
         assert lease.line.complete(lease.model, prompt("still"))[0] == "still"
         assert len(narrow.pids(one)) == 1
+
+
+def test_whoever_waits_is_seen_to_when_the_engine_in_the_way_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "SLOW_SECONDS", 1000.0)  # nobody looks by and by: who is done has to say so
+    world = World(tmp_path, memory=6 * GB, size=lambda _: 4 * GB)
+    world.fleet.start()
+    try:
+        with ThreadPoolExecutor(2) as callers:
+            first = callers.submit(world.ask, LONG_ID)
+            until(world.pids)  # it is loading when the other one comes
+            second = callers.submit(world.ask, NOVA)
+            assert [first.result(), second.result()] == ["hello"] * 2
+    finally:
+        world.close()
 
 
 def test_many_that_do_not_fit_together_take_turns(narrow: World) -> None:
