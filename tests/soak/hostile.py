@@ -31,6 +31,8 @@ MEMORY_ALLOWED: Final = 64
 """MiB of one round: what allocators keep for the next time. Large bodies alone are more, should one round's stay."""
 THREADS: Final = "4"
 """Of each of the server's pools, which grow to their size in time: small ones are full after the first round."""
+JUDGED: Final = 3
+"""The first round that is held against the one before: the first of all fills pools and caches."""
 CALLS: Final = re.compile(r'^outcrop_engine_(?:calls\{|figure\{figure="load").* (\S+)$', re.MULTILINE)
 SETTLE_SECONDS: Final = 60.0
 """Longest until connections that were left are noticed and memory is given back; the sooner, the sooner it goes on."""
@@ -225,7 +227,7 @@ def soak(server: Server, *, rounds: int, times: int, large: int, say: Callable[[
         before: Held | None = None
         for number in range(rounds):
             room.round(times, large)
-            earlier = before if number > 1 else None
+            earlier = before if number + 1 >= JUDGED else None
             now = room.settled(earlier, allowed)
             say(f"round {number + 1}: {now}")
             wrong += [f"round {number + 1}, {line}" for line in (now.grown(earlier, allowed) if earlier else [])]
@@ -247,6 +249,8 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=1000, help="of each small cruelty a round")
     parser.add_argument("--large", type=int, default=20, help="of each large one")
     given = parser.parse_args()
+    if given.rounds < JUDGED:
+        parser.error(f"--rounds {given.rounds}: what grew is told from round {JUDGED} on, beside the one before")
     with tempfile.TemporaryDirectory(prefix="outcrop-hostile-") as folder:
         server = Server(Path(folder) / "data", request_threads=THREADS).start()
         try:
