@@ -205,7 +205,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round of few steps, nothing is written")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error(f"--device cuda: torch {torch.__version__} sees no GPU here; run it where one is, with CUDA's torch")
+        parser.error(
+            f"--device cuda: torch {torch.__version__} sees no GPU here; run it where one is, with CUDA's torch"
+        )
     chosen = options.task or ("long" if options.model == "8b" else "lora")
     task = replace(TASKS[chosen], batch=2) if options.quick else TASKS[chosen]
     steps = 5 if options.quick else options.steps or task.steps
